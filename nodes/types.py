@@ -1,0 +1,11 @@
+"""The pack's own socket types."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+Wav2Vec = io.Custom("INFINITETALK_WAV2VEC")
+InfiniteTalkModel = io.Custom("INFINITETALK_MODEL")
+InfiniteTalkAudio = io.Custom("INFINITETALK_AUDIO")
+
+CATEGORY = "InfiniteTalk"
