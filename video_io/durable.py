@@ -1,0 +1,76 @@
+"""Files that survive a crash: on the disk before anybody is told that they exist."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import zlib
+from pathlib import Path
+
+CHUNK_BYTES = 8 * 2**20
+REPLACE_TRIES = 10
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> int:
+    """Write `data` to a new file `path`, flushed to the disk; returns its CRC-32.
+
+    An older file of that name is unlinked, never written over: another run may share it by a hard link.
+    A failure leaves no file behind. Raises OSError.
+    """
+    view = memoryview(data).cast("B")
+    crc32 = 0
+    path.unlink(missing_ok=True)
+    try:
+        with path.open("wb") as file:
+            for start in range(0, len(view), CHUNK_BYTES):
+                piece = view[start : start + CHUNK_BYTES]
+                crc32 = zlib.crc32(piece, crc32)
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return crc32
+
+
+def replace_durably(path: Path, data: bytes) -> None:
+    """Give `path` the content `data` in one step: after a crash it is the old or the new, whole."""
+    temporary = path.with_name(path.name + ".new")
+    write_durably(temporary, data)
+    _replace_patiently(temporary, path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk (POSIX; Windows journals them and cannot open a folder)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def crc32_of_file(path: Path) -> int:
+    """CRC-32 of a file's content, read in pieces. Raises OSError when it cannot be read."""
+    crc32 = 0
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            crc32 = zlib.crc32(piece, crc32)
+    return crc32
+
+
+def _replace_patiently(source: Path, target: Path) -> None:
+    """`os.replace`, repeated for a moment where a virus scanner or an indexer has `target` open (Windows)."""
+    for attempt in range(REPLACE_TRIES):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if os.name != "nt" or attempt == REPLACE_TRIES - 1:
+                raise
+            time.sleep(0.05 * (attempt + 1))

@@ -1,0 +1,101 @@
+"""One exclusive lock on one file, for Windows, Linux and macOS.
+
+The operating system drops the lock when the process ends, however it ends: a killed job never leaves a run
+folder locked. Two locks of one process exclude each other too, so that two jobs of one server are kept apart
+like two servers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from pathlib import Path
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock_without_waiting(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock_without_waiting(descriptor: int) -> bool:
+        # flock, not lockf: its lock belongs to the opened file and not to the process, so it also excludes
+        # a second job in the same server, and closing some other handle of the file does not drop it.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class FileLock:
+    """A held lock on a file of its own; released by `release`, by garbage collection or with the process."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._finalizer = weakref.finalize(self, _close, descriptor, path, False)
+        self._descriptor = descriptor
+
+    @classmethod
+    def try_acquire(cls, path: Path) -> FileLock | None:
+        """Lock `path`, creating it if need be; None when another holder has it. Never waits.
+
+        Raises OSError where the file cannot be created or the file system knows no locks.
+        """
+        existed = path.exists()
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
+            if os.name == "nt" and existed:  # Windows: the holder is just about to delete it
+                return None
+            raise
+        try:
+            if _lock_without_waiting(descriptor) and _is_same_file(descriptor, path):
+                return cls(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is still held."""
+        return self._finalizer.alive
+
+    def release(self, *, delete: bool = False) -> None:
+        """Let go of the lock, and of its file with `delete`; a second call does nothing."""
+        if self._finalizer.detach() is not None:
+            _close(self._descriptor, self.path, delete)
+
+    def delete_with_holder(self) -> FileLock:
+        """Make the file go away with this object (for a marker that nobody else will ever lock)."""
+        if self._finalizer.detach() is not None:
+            self._finalizer = weakref.finalize(self, _close, self._descriptor, self.path, True)
+        return self
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether `path` still names the opened file: a cleaner may have deleted it between open and lock."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _close(descriptor: int, path: Path, delete: bool) -> None:
+    # POSIX deletes under the lock, so that nobody locks a file that is about to go. Windows cannot delete an
+    # open file; whoever locks it in between simply keeps it.
+    if delete and os.name != "nt":
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
+    if delete and os.name == "nt":
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

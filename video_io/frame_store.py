@@ -1,0 +1,194 @@
+"""Finished windows of frames on disk: RAM holds one window, and a killed job goes on where it stopped.
+
+A window counts once the manifest says so, and the manifest says so only after the window's frames and the
+state that the next window needs are on the disk. Whatever was cut short in between is thrown away at the next
+opening, where every file is checked against its size and CRC-32.
+
+Windows are known by a chain of keys: the link of window k is the digest of the link of window k-1 and of the
+key of window k. Runs whose chains begin alike share the pixels of these windows, so a run with a longer sound
+takes over what it has in common with a former run. To be able to start in the middle, the states of the last
+two windows and of every eighth are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import UserError
+from .durable import flush_folder, write_durably
+from .file_lock import FileLock
+from .manifest import Manifest, RunSpec, SavedState, WindowRecord
+from .run_search import RunPlan, file_names, open_run
+from .runs import delete_own_files, prepare_root, state_path, window_path
+from .stored_frames import StoredFrames
+
+log = logging.getLogger(__name__)
+
+KEEP_STATE_EVERY = 8
+"""Every so many windows the state is kept for good: at 72 + 9 frames it costs 6 % of the frames' space."""
+
+
+class FrameStore:
+    """The windows of one video, written in order and readable at any time.
+
+    Made by `FrameStore.open`; a context manager that holds the run folder for one job alone until the video
+    is complete. A complete run is never written again and may be read by several jobs at once.
+    """
+
+    def __init__(self, folder: Path, lock: FileLock, manifest: Manifest, plan: RunPlan) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._manifest = manifest
+        self._plan = plan
+        self._frames: StoredFrames | None = None
+        self._let_others_read_when_complete()
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        fingerprint: str,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        frames: int,
+        resume: bool,
+        window_keys: Sequence[str] | None = None,
+    ) -> FrameStore:
+        """Go on with a run that was begun, take over what agrees of another one, or begin anew.
+
+        root: the folder of all runs. fingerprint: covers all that decides the pixels of every window.
+        width, height: pixels. fps: frames per second. frames: length of the finished video.
+        window_keys: for each window a text that covers what decides its pixels beyond the fingerprint and the
+        windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
+        those. None: the fingerprint covers everything.
+        resume: False always begins anew, and replaces the run that would have gone on.
+
+        Raises UserError when the folder cannot be used or the disk has too little space.
+        """
+        plan = RunPlan(RunSpec(fingerprint, width, height, fps, frames), window_keys)
+        folder, lock, manifest = open_run(prepare_root(Path(root)), plan, resume=resume)
+        return cls(folder, lock, manifest, plan)
+
+    @property
+    def spec(self) -> RunSpec:
+        """Size in pixels, frames per second and length in frames of the video."""
+        return self._manifest.spec
+
+    @property
+    def windows_done(self) -> int:
+        """Windows that are complete; the next one to make has this index."""
+        return len(self._manifest.windows)
+
+    @property
+    def frames_done(self) -> int:
+        """Frames in the complete windows."""
+        return self._manifest.frames_done
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole video is there."""
+        return self._manifest.complete
+
+    def state(self) -> dict[str, Tensor] | None:
+        """What was given with the last window, bit for bit; None before the first window."""
+        if not self._manifest.windows:
+            return None
+        from safetensors.torch import load
+
+        return load(state_path(self.folder, self.windows_done - 1).read_bytes())
+
+    def append(self, frames: np.ndarray | Tensor, state: Mapping[str, Tensor]) -> None:
+        """Keep one finished window: when this returns, it survives a crash.
+
+        frames: uint8 [n, height, width, 3], the frames that this window adds to the video, n >= 1.
+        state: tensors of any dtype that the next window needs, for `state()`.
+
+        Raises ValueError for frames that do not fit the video and UserError when the disk does not take them;
+        after either the store is as it was before.
+        """
+        pixels = self._checked(frames)
+        window = self.windows_done
+        try:
+            self._write_window(window, pixels, state)
+        except OSError as error:
+            raise UserError(
+                f"Window {window + 1} could not be written to {self.folder} ({error.strerror or error}); the "
+                f"{window} finished windows are kept, so free {pixels.nbytes / 1e6:.0f} MB or more there and "
+                "queue the same graph again to go on."
+            ) from error
+        self._let_others_read_when_complete()
+
+    def iter_frames(
+        self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Finished frames a few at a time; see `StoredFrames.iter_frames`."""
+        return self.stored_frames().iter_frames(start, stop, chunk_frames)
+
+    def stored_frames(self) -> StoredFrames:
+        """The frames finished so far, for readers that outlive this store; they keep the run from being cleared."""
+        if self._frames is None or len(self._frames) != self.frames_done:
+            self._frames = StoredFrames(self.folder, self._manifest)
+        return self._frames
+
+    def close(self) -> None:
+        """Let other jobs have the run; readers made before keep what they read. May be called twice."""
+        self._lock.release()
+        self._frames = None
+
+    def __enter__(self) -> FrameStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _checked(self, frames: np.ndarray | Tensor) -> np.ndarray:
+        """The frames as a contiguous array uint8 [n, height, width, 3] on the CPU."""
+        if isinstance(frames, Tensor):
+            frames = frames.detach().cpu().numpy()
+        if not self._lock.held:
+            raise ValueError("The frame store is closed or complete: nothing can be added")
+        spec = self.spec
+        if frames.dtype != np.uint8 or frames.shape != (len(frames), spec.height, spec.width, 3) or not len(frames):
+            raise ValueError(
+                f"A window is uint8 [n, {spec.height}, {spec.width}, 3], got {frames.dtype} {list(frames.shape)}"
+            )
+        if self.frames_done + len(frames) > spec.frames:
+            raise ValueError(f"{self.frames_done} + {len(frames)} frames are more than the video's {spec.frames}")
+        return np.ascontiguousarray(frames)
+
+    def _write_window(self, window: int, pixels: np.ndarray, state: Mapping[str, Tensor]) -> None:
+        from safetensors.torch import save
+
+        saved = save({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()})
+        windows = self._manifest.windows
+        record = WindowRecord(
+            link=self._plan.link(window, windows[-1].link if windows else None),
+            frames=len(pixels),
+            crc32=write_durably(window_path(self.folder, window), pixels.data),
+            state=SavedState(len(saved), write_durably(state_path(self.folder, window), saved)),
+        )
+        flush_folder(self.folder)
+        expired = window - 2  # the last two stay: one to go on from, one should that be damaged
+        if expired >= 0 and (expired + 1) % KEEP_STATE_EVERY:
+            windows = (*windows[:expired], replace(windows[expired], state=None), *windows[expired + 1 :])
+        manifest = replace(self._manifest, windows=(*windows, record))
+        manifest.save(self.folder)
+        self._manifest = manifest
+        delete_own_files(self.folder, keep=file_names(self.folder, manifest))
+
+    def _let_others_read_when_complete(self) -> None:
+        """A complete run is only read from now on: mark it as used, and let other jobs read it too."""
+        if self.complete:
+            self.stored_frames()
+            self._lock.release()

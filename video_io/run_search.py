@@ -1,0 +1,225 @@
+"""Which run folder a job gets: one to go on with, one that begins with windows of another, or a new one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from .durable import crc32_of_file, flush_folder
+from .file_lock import FileLock
+from .manifest import Manifest, RunSpec, load_manifest, next_link
+from .runs import (
+    claim,
+    delete_own_files,
+    folder_unusable,
+    has_readers,
+    make_run_folder,
+    run_folders,
+    state_path,
+    touch_run,
+    window_path,
+)
+
+log = logging.getLogger(__name__)
+
+STATE_SHARE = 1 / 8
+"""Room for kept states beside the frames (see frame_store.KEEP_STATE_EVERY), as a share of the frames."""
+
+STATE_FRAMES = 100
+"""Room for the states of the last two windows, in 8-bit frames: twice 9 to 13 frames of float32."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The run that a job wants. `window_keys` as in `FrameStore.open`."""
+
+    spec: RunSpec
+    window_keys: Sequence[str] | None = None
+
+    def link(self, window: int, link_before: str | None) -> str:
+        """Link of window `window` in the chain, after the link of the window before it (None: the first)."""
+        whole_run = f"{window} of {self.spec.frames} frames"
+        key = whole_run if self.window_keys is None else self.window_keys[window]
+        return next_link(link_before or self.spec.first_link(), key)
+
+    def common_windows(self, manifest: Manifest) -> int:
+        """How many windows at the beginning of `manifest` have the pixels that this plan asks for."""
+        link = None
+        common = 0
+        for record in manifest.windows[: None if self.window_keys is None else len(self.window_keys)]:
+            link = self.link(common, link)
+            if record.link != link:
+                break
+            common += 1
+        if manifest.spec.frames != self.spec.frames and manifest.complete and common == len(manifest.windows):
+            common = max(0, common - 1)  # the last window of a finished video may have been cut to its length
+        return common
+
+    def goes_on(self, manifest: Manifest) -> bool:
+        """Whether `manifest` is of this very run, so that its folder can be continued."""
+        return manifest.spec == self.spec and self.common_windows(manifest) == len(manifest.windows)
+
+
+def open_run(root: Path, plan: RunPlan, *, resume: bool) -> tuple[Path, FileLock, Manifest]:
+    """The folder for `plan` under `root`, locked, with what is already done in it. Raises UserError."""
+    candidates = [
+        (plan.common_windows(manifest), folder)
+        for folder in run_folders(root, plan.spec.fingerprint)
+        if (manifest := load_manifest(folder)) is not None and (resume or plan.goes_on(manifest))
+    ]
+    for _, folder in sorted(candidates, key=lambda candidate: -candidate[0]):
+        lock = claim(folder)
+        if lock is None:
+            log.info("The run %s belongs to another job now", folder)
+            continue
+        try:
+            opened = _open_claimed(root, folder, lock, plan, resume)
+        except BaseException:
+            lock.release()
+            raise
+        if opened is not None:
+            return opened
+        lock.release()
+    return _begin(root, plan)
+
+
+def good_windows(folder: Path, manifest: Manifest) -> int:
+    """How many windows at the beginning are whole and can be gone on from. Reads every file once."""
+    good = 0
+    for window, record in enumerate(manifest.windows):
+        size_bytes = record.frames * manifest.spec.frame_bytes
+        if not _is_whole(window_path(folder, window), size_bytes, record.crc32):
+            break
+        good = window + 1
+    if good == len(manifest.windows) and manifest.complete:
+        return good
+    while good > 0 and not _has_state(folder, manifest, good - 1):
+        good -= 1
+    return good
+
+
+def check_disk(folder: Path, spec: RunSpec, frames_done: int) -> None:
+    """Raise UserError when the frames that are still to come do not fit on the disk of `folder`."""
+    frames_left = spec.frames - frames_done
+    if frames_left <= 0:
+        return
+    needed_bytes = int((frames_left * (1 + STATE_SHARE) + STATE_FRAMES) * spec.frame_bytes)
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise UserError(
+            f"The folder for finished frames, {folder}, has {free_bytes / 1e9:.2f} GB free but {frames_left} "
+            f"frames of {spec.width}x{spec.height} need {needed_bytes / 1e9:.2f} GB; free some space there or give "
+            "ComfyUI a folder on another disk."
+        )
+
+
+def _open_claimed(
+    root: Path, folder: Path, lock: FileLock, plan: RunPlan, resume: bool
+) -> tuple[Path, FileLock, Manifest] | None:
+    """Use a run folder that is locked by us; None when there is nothing in it for this plan."""
+    manifest = load_manifest(folder)  # again: it may have grown before we had the lock
+    if manifest is None:
+        return None
+    goes_on = plan.goes_on(manifest)
+    wanted = manifest if goes_on else manifest.cut(plan.common_windows(manifest))
+    good = wanted.cut(good_windows(folder, wanted) if resume else 0)
+    if lost := len(wanted.windows) - len(good.windows) if resume else 0:
+        log.warning("%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
+    if goes_on and (good == manifest or not has_readers(folder)):
+        check_disk(folder, plan.spec, good.frames_done)
+        return _go_on(folder, lock, manifest, good)
+    if not good.windows:
+        return None
+    return _take_over(root, folder, lock, plan, good)
+
+
+def _go_on(folder: Path, lock: FileLock, manifest: Manifest, good: Manifest) -> tuple[Path, FileLock, Manifest]:
+    if good != manifest:
+        good.save(folder)
+    delete_own_files(folder, keep=file_names(folder, good))
+    touch_run(folder)
+    if good.windows:
+        log.info(
+            "Going on after window %d: %d of %d frames are in %s",
+            len(good.windows), good.frames_done, good.spec.frames, folder,
+        )  # fmt: skip
+    return folder, lock, good
+
+
+def file_names(folder: Path, manifest: Manifest) -> set[str]:
+    """Names of the window and state files that `manifest` lists."""
+    names = set()
+    for window, record in enumerate(manifest.windows):
+        names.add(window_path(folder, window).name)
+        if record.state is not None:
+            names.add(state_path(folder, window).name)
+    return names
+
+
+def _begin(root: Path, plan: RunPlan) -> tuple[Path, FileLock, Manifest]:
+    check_disk(root, plan.spec, 0)
+    folder, lock = make_run_folder(root, plan.spec.fingerprint)
+    manifest = Manifest(plan.spec)
+    _save_or_give_back(folder, lock, manifest)
+    return folder, lock, manifest
+
+
+def _take_over(
+    root: Path, donor: Path, donor_lock: FileLock, plan: RunPlan, good: Manifest
+) -> tuple[Path, FileLock, Manifest]:
+    """A new run that begins with the windows `good` of `donor`; the files are shared where the disk can."""
+    check_disk(root, plan.spec, good.frames_done)
+    folder, lock = make_run_folder(root, plan.spec.fingerprint)
+    manifest = Manifest(plan.spec, good.windows)
+    try:
+        for name in sorted(file_names(donor, good)):
+            _link_or_copy(donor / name, folder / name)
+        flush_folder(folder)
+    except OSError as error:
+        delete_own_files(folder)
+        lock.release(delete=True)
+        raise folder_unusable(folder, error) from error
+    _save_or_give_back(folder, lock, manifest)
+    donor_lock.release()
+    log.info("Took over the first %d windows of %s", len(good.windows), donor)
+    return folder, lock, manifest
+
+
+def _save_or_give_back(folder: Path, lock: FileLock, manifest: Manifest) -> None:
+    try:
+        manifest.save(folder)
+    except OSError as error:
+        delete_own_files(folder)
+        lock.release(delete=True)
+        raise folder_unusable(folder, error) from error
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Share the file by a hard link; copy it where the file system has none (FAT, exFAT)."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        with target.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _has_state(folder: Path, manifest: Manifest, window: int) -> bool:
+    state = manifest.windows[window].state
+    return state is not None and _is_whole(state_path(folder, window), state.size_bytes, state.crc32)
+
+
+def _is_whole(path: Path, size_bytes: int, crc32: int) -> bool:
+    try:
+        whole = path.stat().st_size == size_bytes and crc32_of_file(path) == crc32
+    except OSError as error:
+        log.warning("Cannot read %s: %s", path, error)
+        return False
+    if not whole:
+        log.warning("The file %s is damaged: its size or checksum is not the one in the manifest", path)
+    return whole

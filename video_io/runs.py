@@ -1,0 +1,241 @@
+"""Run folders: their names, who uses them, and clearing the old ones.
+
+    root/run-<16 hex digits>-<number>/
+        infinitetalk-run.lock       locked by the job that writes; its time is the run's last use
+        use-<random>.lock           locked by a reader (a VIDEO object) for as long as it lives
+        manifest.json               what is complete (see manifest.py), and its backup
+        window-00000.rgb            frames of a window, uint8 [frames, height, width, 3]
+        state-00000.safetensors     what the window after it needs
+        temporary-<random>.*        images and videos made from the frames, gone with their owner
+
+A folder without that name and that lock file is somebody else's and is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import UserError
+from .file_lock import FileLock
+from .manifest import load_manifest
+
+log = logging.getLogger(__name__)
+
+MAX_AGE_DAYS = 14.0
+"""Runs that nobody used for so long are cleared."""
+
+MAX_TOTAL_BYTES = 100 * 10**9
+"""Old runs together keep at most so much disk (at 832x480 and 25 fps about 55 minutes of video)."""
+
+LOCK_NAME = "infinitetalk-run.lock"
+RUN_NAME = re.compile(r"run-[0-9a-f]{16}-\d+")
+OWN_FILE = re.compile(
+    r"manifest(\.backup)?\.json(\.new)?|window-\d+\.rgb|state-\d+\.safetensors|use-[0-9a-f]+\.lock|temporary-.+"
+)
+LEFTOVER = re.compile(r"manifest.*\.new|window-\d+\.rgb|state-\d+\.safetensors")
+SECONDS_PER_DAY = 86400.0
+
+
+def prepare_root(root: Path) -> Path:
+    """Make the folder of all runs. Raises UserError when it cannot be made."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise folder_unusable(root, error) from error
+    return root
+
+
+def folder_unusable(folder: Path, error: OSError) -> UserError:
+    """The error for a folder that the frames cannot be written to."""
+    return UserError(
+        f"The folder for finished frames, {folder}, cannot be used ({error.strerror or error}); "
+        "make it writable or give ComfyUI another one with --temp-directory or --user-directory."
+    )
+
+
+def run_folders(root: Path, fingerprint: str | None = None) -> list[Path]:
+    """The run folders under `root` (those of one fingerprint), by name; symbolic links are left out."""
+    stem = "run-" if fingerprint is None else _stem(fingerprint)
+    return sorted(
+        folder
+        for folder in root.iterdir()
+        if folder.name.startswith(stem)
+        and RUN_NAME.fullmatch(folder.name)
+        and folder.is_dir()
+        and not folder.is_symlink()
+        and (folder / LOCK_NAME).is_file()
+    )
+
+
+def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
+    """A new, empty run folder and the lock on it. Raises UserError when it cannot be made or locked."""
+    for number in itertools.count(1):
+        folder = root / f"{_stem(fingerprint)}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise folder_unusable(root, error) from error
+        if (lock := claim(folder)) is not None:
+            return folder, lock
+    raise AssertionError("unreachable: the numbers never end")
+
+
+def claim(folder: Path) -> FileLock | None:
+    """Lock a run folder for writing; None when another job has it. Raises UserError where that is unknown."""
+    try:
+        return FileLock.try_acquire(folder / LOCK_NAME)
+    except FileNotFoundError:  # a cleaner was faster
+        return None
+    except OSError as error:
+        raise folder_unusable(folder, error) from error
+
+
+def mark_in_use(folder: Path) -> FileLock:
+    """Keep `folder` from being cleared or begun anew for as long as the returned object lives."""
+    marker = FileLock.try_acquire(folder / f"use-{uuid.uuid4().hex}.lock")
+    if marker is None:
+        raise FileNotFoundError(f"The run folder {folder} was removed while it was being opened")
+    return marker.delete_with_holder()
+
+
+def has_readers(folder: Path) -> bool:
+    """Whether somebody still reads `folder`; the markers of dead processes are removed."""
+    alive = False
+    for path in folder.glob("use-*.lock"):
+        marker = FileLock.try_acquire(path)
+        if marker is None:
+            alive = alive or path.exists()
+        else:
+            marker.release(delete=True)
+    return alive
+
+
+def touch_run(folder: Path) -> None:
+    """Note that the run was used now."""
+    with contextlib.suppress(OSError):  # only the order of clearing depends on it
+        os.utime(folder / LOCK_NAME)
+
+
+def window_path(folder: Path, window: int) -> Path:
+    """File of a window's frames: uint8 [frames, height, width, 3] without a header."""
+    return folder / f"window-{window:05d}.rgb"
+
+
+def state_path(folder: Path, window: int) -> Path:
+    """File of what the window after `window` needs."""
+    return folder / f"state-{window:05d}.safetensors"
+
+
+def temporary_path(folder: Path, suffix: str) -> Path:
+    """A new name for a file made from the frames; its maker deletes it, else the clearing does."""
+    return folder / f"temporary-{uuid.uuid4().hex}{suffix}"
+
+
+def delete_own_files(folder: Path, keep: Iterable[str] | None = None) -> None:
+    """Delete our files in a run folder that the caller has locked: all, or leftovers only.
+
+    keep: names of the window and state files to keep; then manifests and whatever readers own stay as well.
+    A file that another program holds open (Windows) stays; it is written over or cleared another time.
+    """
+    kept = None if keep is None else set(keep)
+    pattern = OWN_FILE if kept is None else LEFTOVER
+    for path in sorted(folder.iterdir()):  # the manifest goes first, so half a run never looks whole
+        if (kept and path.name in kept) or not pattern.fullmatch(path.name) or path.is_dir():
+            continue
+        try:
+            path.unlink()
+        except OSError as error:
+            log.debug("Could not delete %s yet: %s", path, error)
+
+
+def clean_old_runs(
+    root: Path,
+    max_age_days: float = MAX_AGE_DAYS,
+    max_total_bytes: int = MAX_TOTAL_BYTES,
+    keep: Iterable[Path] = (),
+) -> int:
+    """Clear runs that are too old, then finished and then unfinished ones until the rest is small enough.
+
+    Never a run that a job writes or a VIDEO object reads, never one in `keep`, never somebody else's folder.
+    Files that cannot be deleted now are left for another time. Returns the bytes that were freed.
+    """
+    if not root.is_dir():
+        return 0
+    kept = {Path(folder).resolve() for folder in keep}
+    folders = [folder for folder in run_folders(root) if folder.resolve() not in kept]
+    sizes = {folder: folder_bytes(folder) for folder in folders}
+    total = sum(folder_bytes(folder) for folder in run_folders(root))
+    freed = 0
+    for folder in sorted(folders, key=_clearing_order):
+        if _age_days(folder) > max_age_days or total > max_total_bytes:
+            if not _remove_run(folder):
+                continue
+            total -= sizes[folder]
+            freed += sizes[folder]
+    return freed
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files in `folder`; a file that several runs share counts in equal parts."""
+    total = 0
+    for path in _files(folder):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            total += status.st_size // max(1, status.st_nlink)
+    return total
+
+
+def _stem(fingerprint: str) -> str:
+    return f"run-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from (path for path in folder.iterdir() if not path.is_dir())
+
+
+def _last_use(folder: Path) -> float:
+    with contextlib.suppress(OSError):
+        return (folder / LOCK_NAME).stat().st_mtime
+    return time.time()
+
+
+def _age_days(folder: Path) -> float:
+    """Days since the last use. A time in the future (the clock went back) counts as now, from now on."""
+    age_seconds = time.time() - _last_use(folder)
+    if age_seconds < 0:
+        touch_run(folder)
+    return max(0.0, age_seconds) / SECONDS_PER_DAY
+
+
+def _clearing_order(folder: Path) -> tuple[bool, float]:
+    """Finished runs before unfinished ones (whose work would be lost), the least recently used first."""
+    manifest = load_manifest(folder)
+    return manifest is not None and not manifest.complete, _last_use(folder)
+
+
+def _remove_run(folder: Path) -> bool:
+    """Delete a run that nobody uses; whether its frames are gone."""
+    lock = FileLock.try_acquire(folder / LOCK_NAME)
+    if lock is None:
+        return False
+    if has_readers(folder):
+        lock.release()
+        return False
+    delete_own_files(folder)
+    lock.release(delete=True)
+    with contextlib.suppress(OSError):  # a file that is still open, or one that is not ours
+        folder.rmdir()
+    log.info("Cleared the old run %s", folder)
+    return True
