@@ -1,0 +1,49 @@
+"""Text, picture and audio conditions in the form that core's samplers take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import torch
+from torch import Tensor
+
+from .hooks import AUDIO_KEY
+from .keyframe import Keyframe
+
+CLIP_TOKENS, CLIP_WIDTH = 257, 1280
+"""Shape of CLIP ViT-H's penultimate hidden states, the image embedding of Wan 2.1 I2V."""
+TEXT_LENGTH = 512
+"""Rows that Wan 2.1 pads its prompts to."""
+
+Conditioning = list[tuple[Tensor, dict[str, Any]]]
+
+
+class ZeroClipOutput:
+    """Stands where core expects a CLIP vision output, when no CLIP vision model is connected."""
+
+    penultimate_hidden_states = torch.zeros(1, CLIP_TOKENS, CLIP_WIDTH)
+
+
+def empty_text(text_dim: int) -> Conditioning:
+    """The condition of an unconnected prompt: zero embeddings `[1, 512, text_dim]`."""
+    return [(torch.zeros(1, TEXT_LENGTH, text_dim), {})]
+
+
+def with_window(text: Conditioning, keyframe: Keyframe, audio_tokens: Tensor) -> Conditioning:
+    """Text conditions plus one window's picture and audio; the given conditions are not changed.
+
+    Args:
+        text: core's CONDITIONING.
+        keyframe: goes in as core's `WanImageToVideo` puts it: `concat_latent_image`, `concat_mask`,
+            `clip_vision_output`.
+        audio_tokens: `[T, N, D]`.
+    """
+    window = {
+        "concat_latent_image": keyframe.latent,
+        "concat_mask": keyframe.mask,
+        "model_conds": {AUDIO_KEY: comfy.conds.CONDRegular(audio_tokens[None])},
+    }
+    if keyframe.clip_vision_output is not None:
+        window["clip_vision_output"] = keyframe.clip_vision_output
+    return [(embedding, {"clip_vision_output": ZeroClipOutput, **options, **window}) for embedding, options in text]

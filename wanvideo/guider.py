@@ -1,0 +1,114 @@
+"""Core's guider with InfiniteTalk's guidance and clean motion frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from .conditioning import Conditioning
+from .guidance import TEXT_AUDIO, ProjectedGuidance, guidance_terms, pass_weights
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How hard the sampler is pushed towards prompt and audio."""
+
+    text_cfg: float = 5.0
+    audio_cfg: float = 4.0
+    apg: bool = False
+    apg_momentum: float = -0.75
+    apg_norm_threshold: float = 55.0
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The model passes that one step needs."""
+        if not self.apg:
+            return tuple(pass_weights(self.text_cfg, self.audio_cfg))
+        names = [TEXT_AUDIO]
+        for _, towards, away in guidance_terms(self.text_cfg, self.audio_cfg):
+            names += [towards, away]
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass
+class _Projections:
+    """The running averages of projected guidance, one per term, for one window."""
+
+    guidance: Guidance
+    terms: dict[tuple[str, str], ProjectedGuidance] = field(default_factory=dict)
+
+    def velocity(self, velocities: dict[str, Tensor]) -> Tensor:
+        start = velocities[TEXT_AUDIO]
+        guided = start
+        for strength, towards, away in guidance_terms(self.guidance.text_cfg, self.guidance.audio_cfg):
+            term = self.terms.setdefault(
+                (towards, away),
+                ProjectedGuidance(self.guidance.apg_momentum, self.guidance.apg_norm_threshold),
+            )
+            guided = guided + strength * term(velocities[towards] - velocities[away], start)
+        return guided
+
+
+class InfiniteTalkGuider(comfy.samplers.CFGGuider):
+    """Samples one window: any of core's samplers can drive it.
+
+    Before every model call the first latents are set to the clean motion latents, as the authors do before and after
+    each step, and the prediction for them is those latents themselves.
+    """
+
+    def __init__(self, model: ModelPatcher, guidance: Guidance) -> None:
+        super().__init__(model)
+        self.guidance = guidance
+        self._motion = torch.empty(0)
+        self._projections = _Projections(guidance)
+
+    def set_window(self, conditions: dict[str, Conditioning], motion_latents: Tensor) -> None:
+        """Begin a window.
+
+        Args:
+            conditions: one conditioning per name in `Guidance.passes`.
+            motion_latents: `[1, 16, Tm, H/8, W/8]` as the VAE gives them.
+        """
+        self.original_conds = {}
+        self.inner_set_conds({name: conditions[name] for name in self.guidance.passes})
+        self._motion = self.model_patcher.model.process_latent_in(motion_latents)
+        self._projections = _Projections(self.guidance)
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The guided prediction of the clean latent.
+
+        Args:
+            x: noisy latent `[1, 16, T, H/8, W/8]`.
+            timestep: sigma, `[1]`.
+        """
+        options = model_options or {}
+        motion = self._motion.to(x)
+        steps = motion.shape[2]
+        x = torch.cat([motion, x[:, :, steps:]], dim=2)
+        names = self.guidance.passes
+        conditions = [self.conds[name] for name in names]
+        predicted = comfy.samplers.calc_cond_batch(self.inner_model, conditions, x, timestep, options)
+        denoised = self._guide(dict(zip(names, predicted, strict=True)), x, timestep)
+        for post_process in options.get("sampler_post_cfg_function", []):
+            args = {"denoised": denoised, "cond": conditions[0], "uncond": conditions[-1]}
+            args |= {"cond_denoised": predicted[0], "uncond_denoised": predicted[-1]}
+            args |= {"input": x, "sigma": timestep, "cond_scale": self.guidance.text_cfg}
+            args |= {"model": self.inner_model, "model_options": options}
+            denoised = post_process(args)
+        return torch.cat([motion, denoised[:, :, steps:]], dim=2)
+
+    def _guide(self, denoised: dict[str, Tensor], x: Tensor, sigma: Tensor) -> Tensor:
+        """Combine the passes. A weighted mean of predictions is the prediction of the weighted mean of velocities."""
+        if not self.guidance.apg:
+            weights = pass_weights(self.guidance.text_cfg, self.guidance.audio_cfg)
+            return sum(weight * denoised[name] for name, weight in weights.items())
+        sigma = sigma.reshape(-1, 1, 1, 1, 1)
+        velocities = {name: (x - prediction) / sigma for name, prediction in denoised.items()}
+        return x - sigma * self._projections.velocity(velocities)

@@ -1,0 +1,83 @@
+"""The picture that a window starts from, as the model wants to see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CLIP_SIZE = 224
+GREY = 0.5
+"""What the frames after the keyframe are filled with: 0 in the VAE's own range of -1 … 1."""
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """One picture, encoded once for all windows that start from it."""
+
+    image: Tensor
+    """`[1, H, W, 3]` in 0 … 1."""
+    latent: Tensor
+    """`[1, 16, T, H/8, W/8]`, the picture followed by grey frames, as the VAE gives it."""
+    clip_vision_output: Any | None
+    """Core's CLIP vision output; None where no CLIP vision model is connected."""
+
+    @property
+    def first_latent(self) -> Tensor:
+        """`[1, 16, 1, H/8, W/8]`, the picture alone (the VAE is causal: frame 0 does not see the later ones)."""
+        return self.latent[:, :, :1]
+
+    @property
+    def mask(self) -> Tensor:
+        """`[1, 1, T, H/8, W/8]` in core's sense: 0 where the picture is given, 1 where frames are to be made."""
+        mask = torch.ones_like(self.latent[:, :1])
+        mask[:, :, 0] = 0
+        return mask
+
+
+class KeyframeEncoder:
+    """Encodes keyframes with core's VAE and CLIP vision, each picture in a row only once."""
+
+    def __init__(self, vae: Any, clip_vision: Any | None, window_frames: int) -> None:
+        self.vae = vae
+        self.clip_vision = clip_vision
+        self.window_frames = window_frames
+        self._last: Keyframe | None = None
+
+    def encode(self, image: Tensor) -> Keyframe:
+        """Encode a picture.
+
+        Args:
+            image: `[1, H, W, 3]` in 0 … 1, at the size of the video.
+        """
+        if self._last is None or not torch.equal(self._last.image, image):
+            self._last = Keyframe(image, self._latent(image), self._clip(image))
+        return self._last
+
+    def _latent(self, image: Tensor) -> Tensor:
+        frames = torch.full((self.window_frames, *image.shape[1:]), GREY)  # [F, H, W, 3]
+        frames[:1] = image
+        return self.vae.encode(frames)
+
+    def _clip(self, image: Tensor) -> Any | None:
+        return None if self.clip_vision is None else self.clip_vision.encode_image(squash_for_clip(image), crop=False)
+
+
+def squash_for_clip(image: Tensor) -> Tensor:
+    """Resize a picture to CLIP's square without keeping its aspect ratio.
+
+    Bicubic without antialiasing or crop, as the authors do (Wan 2.1, `CLIPModel.visual`). Core would crop and
+    antialias a picture of another size; one of 224 × 224 it only rounds to 8 bits.
+
+    Args:
+        image: `[1, H, W, 3]` in 0 … 1.
+
+    Returns:
+        `[1, 224, 224, 3]`; overshoot beyond 0 … 1 is left for core to clip.
+    """
+    squashed = torch.nn.functional.interpolate(
+        image.movedim(-1, 1), size=(CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=False
+    )
+    return squashed.movedim(1, -1)

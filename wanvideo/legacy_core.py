@@ -1,0 +1,106 @@
+"""The block hooks of newer cores, for ComfyUI before 0.11.
+
+From 0.11 on, core's Wan blocks call `attn2_patch` between text attention and FFN, give `attn1_patch` the self
+attention's q and k, and set `block_index` and `grid_sizes`. Older blocks do none of it. Here PyTorch's own forward
+hooks do the same for the length of one call, so that the rest of the pack is written against the newer core alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from comfy.ldm.flux.math import apply_rope1
+from torch import Tensor, nn
+
+
+def blocks_call_patches(model: nn.Module) -> bool:
+    """Whether the blocks of this Wan model call `attn2_patch` themselves."""
+    return "attn2_patch" in type(model.blocks[0]).forward.__code__.co_consts
+
+
+def grid_of(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
+    """Tokens along time, height and width for a latent `[B, C, T, H, W]`."""
+    return tuple(-(-size // patch) for size, patch in zip(x.shape[2:], model.patch_size, strict=True))
+
+
+@contextmanager
+def emulated_block_patches(model: nn.Module, x: Tensor, options: dict[str, Any]) -> Iterator[None]:
+    """While this is open, `attn1_patch` and `attn2_patch` in `options` are called as newer cores do.
+
+    Args:
+        model: core's `WanModel`.
+        x: the latent that the model is about to be called with, `[B, C, T, H, W]`.
+        options: the very dict that is passed to the model as `transformer_options`.
+    """
+    patches = options.get("patches", {})
+    options["grid_sizes"] = grid_of(model, x)
+    handles = []
+    try:
+        for index, block in enumerate(model.blocks):
+            handles += _follow_block(block, index, options)
+            if "attn2_patch" in patches:
+                handles += _patch_after_cross_attention(block, patches["attn2_patch"], options)
+            if "attn1_patch" in patches:
+                handles += _patch_self_attention(block.self_attn, patches["attn1_patch"], options)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _follow_block(block: nn.Module, index: int, options: dict[str, Any]) -> list[Any]:
+    def enter(*_: Any) -> None:
+        options["block_index"] = index
+
+    return [block.register_forward_pre_hook(enter)]
+
+
+def _patch_after_cross_attention(block: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
+    """The block computes `x + cross_attn(norm3(x))`: norm3 shows x, and what cross_attn returns is x's change."""
+    residual: list[Tensor] = []
+
+    def see_residual(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        residual.append(inputs[0])
+
+    def patch(_: nn.Module, __: Any, change: Tensor) -> Tensor:
+        before = residual.pop()  # [B, L, C]
+        x = before + change
+        for patch in patches:
+            x = patch({"x": x, "transformer_options": options})
+        return x - before
+
+    return [
+        block.norm3.register_forward_pre_hook(see_residual),
+        block.cross_attn.register_forward_hook(patch),
+    ]
+
+
+def _patch_self_attention(attention: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
+    """q and k leave their norms without the rotary embedding, which is added here once more; `o` gets the result."""
+    seen: dict[str, Any] = {}
+
+    def see_freqs(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen["freqs"] = inputs[1]
+
+    def see_q(_: nn.Module, __: Any, q: Tensor) -> None:
+        seen["q"] = q
+
+    def see_k(_: nn.Module, __: Any, k: Tensor) -> None:
+        seen["k"] = k
+
+    def patch(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        freqs, heads = seen.pop("freqs"), attention.num_heads
+        q, k = (apply_rope1(seen.pop(name).unflatten(-1, (heads, -1)), freqs) for name in ("q", "k"))
+        x = inputs[0]
+        for patch in patches:
+            x = patch({"x": x, "q": q, "k": k, "transformer_options": options})
+        return (x,)
+
+    return [
+        attention.register_forward_pre_hook(see_freqs),
+        attention.norm_q.register_forward_hook(see_q),
+        attention.norm_k.register_forward_hook(see_k),
+        attention.o.register_forward_pre_hook(patch),
+    ]

@@ -1,0 +1,111 @@
+"""Where in the picture each speaker is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .resolution import SIZE_STEP, cover
+from .speakers import TRAINED_SPEAKERS
+
+Layout = Literal["halves", "boxes"]
+
+HALF_MARGIN = 0.05
+"""Rim that is left out on each side of a half (MeiGen InfiniteTalk, `face_scale`)."""
+
+
+def half_masks(height: int, width: int) -> Tensor:
+    """The left and the right half of a picture, each without a rim: `[2, H, W]` of 0 and 1."""
+    masks = torch.zeros(TRAINED_SPEAKERS, height, width)
+    half = width // 2
+    for speaker in range(TRAINED_SPEAKERS):
+        left, right = int(half * HALF_MARGIN), int(half * (1 - HALF_MARGIN))
+        top, bottom = int(height * HALF_MARGIN), int(height * (1 - HALF_MARGIN))
+        masks[speaker, top:bottom, speaker * half + left : speaker * half + right] = 1
+    return masks
+
+
+def box_masks(boxes: str, height: int, width: int) -> Tensor:
+    """One mask per line of `x y w h`, as shares of the picture's width and height.
+
+    Returns:
+        `[speakers, H, W]` of 0 and 1.
+
+    Raises:
+        UserError: a line is no box, lies outside of the picture, or there is none.
+    """
+    lines = [line for line in boxes.splitlines() if line.strip()]
+    if not lines:
+        raise UserError(
+            "There is no box: write one line x y w h per speaker, from 0 to 1, for example 0.1 0.2 0.3 0.5."
+        )
+    masks = torch.zeros(len(lines), height, width)
+    for mask, line in zip(masks, lines, strict=True):
+        x, y, w, h = _parse_box(line)
+        rows = slice(int(y * height), max(int(y * height) + 1, round((y + h) * height)))
+        columns = slice(int(x * width), max(int(x * width) + 1, round((x + w) * width)))
+        mask[rows, columns] = 1
+    return masks
+
+
+def _parse_box(line: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, w, h = (float(part) for part in line.replace(",", " ").split())
+    except ValueError as error:
+        raise UserError(
+            f"The box '{line.strip()}' is not four numbers: write x y w h from 0 to 1, for example 0.1 0.2 0.3 0.5."
+        ) from error
+    inside = 0 <= x < 1 and 0 <= y < 1 and w > 0 and h > 0 and x + w <= 1 + 1e-6 and y + h <= 1 + 1e-6
+    if not inside:
+        raise UserError(
+            f"The box '{line.strip()}' does not lie in the picture: x, y, x + w and y + h must be from 0 to 1, and "
+            "w and h above 0 (shares of the picture, not pixels)."
+        )
+    return x, y, w, h
+
+
+def token_masks(masks: Tensor, image_size: tuple[int, int], video_size: tuple[int, int]) -> Tensor:
+    """Speaker masks per token of a latent frame, with the background as the last.
+
+    Resized as the picture is (cover and crop), by nearest pixel as the authors do. Where that misses a small mask
+    between its samples, every token that the mask touches is taken instead.
+
+    Args:
+        masks: `[2, H, W]` in 0 … 1 over the whole picture, of any size.
+        image_size: height and width of the picture.
+        video_size: height and width of the video, multiples of 16.
+
+    Returns:
+        `[3, S]` of 0 and 1, S = H/16 · W/16.
+
+    Raises:
+        UserError: the number of masks is wrong, or a speaker's mask is empty or lies outside of the crop.
+    """
+    if masks.ndim != 3 or masks.shape[0] != TRAINED_SPEAKERS:
+        raise UserError(
+            f"The speaker masks have shape {list(masks.shape)}, but two speakers need two masks [2, H, W]: connect "
+            "Speaker Masks, or batch one mask per speaker."
+        )
+    pixels = (_nearest(masks, *image_size) > 0).float()
+    scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
+    pixels = _nearest(pixels, scaled_height, scaled_width)
+    pixels = pixels[:, top : top + video_size[0], left : left + video_size[1]]  # [2, H, W]
+    tokens = pixels[:, ::SIZE_STEP, ::SIZE_STEP].flatten(1)
+    touched = torch.nn.functional.max_pool2d(pixels[None], SIZE_STEP)[0].flatten(1)
+    for speaker in range(TRAINED_SPEAKERS):
+        if not tokens[speaker].any():
+            tokens[speaker] = touched[speaker]
+        if not tokens[speaker].any():
+            raise UserError(
+                f"The mask of speaker {speaker + 1} covers nothing of the {video_size[1]} × {video_size[0]} video: "
+                "paint or box that speaker's face inside the picture (its edges are cropped to the video's shape)."
+            )
+    background = 1 - tokens.amax(dim=0, keepdim=True)
+    return torch.cat([tokens, background])
+
+
+def _nearest(masks: Tensor, height: int, width: int) -> Tensor:
+    return torch.nn.functional.interpolate(masks[None].float(), size=(height, width), mode="nearest")[0]

@@ -1,0 +1,234 @@
+"""The endless loop: one window after the other, each going on where the last one stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import numpy as np
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from .color import match_colors
+from .conditioning import Conditioning, with_window
+from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
+from .guider import Guidance, InfiniteTalkGuider
+from .keyframe import Keyframe, KeyframeEncoder
+from .modules import InfiniteTalk
+from .schedule import infinitetalk_sigmas
+from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames, speaker_windows
+
+if TYPE_CHECKING:
+    from ..audio.embeds import AudioEmbeds
+
+INFINITETALK_SCHEDULE = "infinitetalk"
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """What the user chose on the sampler, beside size and guidance."""
+
+    seed: int
+    steps: int
+    shift: float
+    sampler_name: str = "euler"
+    scheduler: str = INFINITETALK_SCHEDULE
+    color_correction: float = 0.0
+    end_padding: EndPadding = "silence"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The loaded models of one run; `model` already listens to `infinitetalk` (see `hooks.attach`)."""
+
+    model: ModelPatcher
+    infinitetalk: ModelPatcher
+    vae: Any
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Text conditions as core makes them."""
+
+    positive: Conditioning
+    negative: Conditioning
+
+
+class Observer(Protocol):
+    """Is told how far the sampling is; may raise to stop it."""
+
+    def step(self, window: Window, step: int, denoised: Tensor) -> None:
+        """After step `step` (from 0) of a window; `denoised` is the latent predicted so far."""
+
+
+@dataclass(frozen=True)
+class FinishedWindow:
+    """What a window brought."""
+
+    window: Window
+    frames: Tensor
+    """`[n, H, W, 3]` float32 in 0 … 1: the new frames only."""
+    motion: Tensor
+    """`[motion_frames, H, W, 3]` float32 in 0 … 1: what the next window begins with."""
+    latent: Tensor
+    """`[1, 16, T, H/8, W/8]`, as given to the VAE."""
+
+
+def window_seed(seed: int, window: int) -> int:
+    """A seed of its own for every window, so that any window can be sampled again alone."""
+    return int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0])
+
+
+def window_noise(seed: int, window: int, shape: tuple[int, ...]) -> Tensor:
+    """Gaussian noise for a window, made on the CPU so that it is the same on every device."""
+    generator = torch.Generator("cpu").manual_seed(window_seed(seed, window))
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def sigmas_for(model: ModelPatcher, settings: SamplerSettings) -> Tensor:
+    """The noise schedule, high to low: `[steps + 1]`, more or fewer where core's sampler wants it so."""
+    if settings.scheduler == INFINITETALK_SCHEDULE:
+        return infinitetalk_sigmas(settings.steps, settings.shift)
+    sampler = comfy.samplers.KSampler(
+        model, settings.steps, model.load_device, settings.sampler_name, settings.scheduler
+    )
+    return sampler.sigmas
+
+
+def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
+    """A clone whose own schedule has this shift, for core's schedulers.
+
+    A shift that a node before the sampler has set (`ModelSamplingSD3`) is left alone.
+    """
+    shifted = model.clone()
+    if "model_sampling" not in model.object_patches:
+        current = model.get_model_object("model_sampling")
+        sampling = type(current)(model.model.model_config)
+        sampling.set_parameters(shift=shift, multiplier=current.multiplier)
+        shifted.add_object_patch("model_sampling", sampling)
+    return shifted
+
+
+class WindowLoop:
+    """Samples the windows of one video in order.
+
+    Memory does not grow with the length: one window of frames, one keyframe and the text conditions are held.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        keyframes: KeyframeEncoder,
+        picture: Callable[[int], Tensor],
+        embeds: AudioEmbeds,
+        prompts: Prompts,
+        guidance: Guidance,
+        settings: SamplerSettings,
+        motion_frames: int,
+        observer: Observer,
+        noise: Callable[[int, tuple[int, ...]], Tensor] | None = None,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            picture: the picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size.
+            noise: noise for a window and a latent shape; None for `window_noise` with the seed.
+        """
+        self.models = models
+        self.keyframes = keyframes
+        self.picture = picture
+        self.embeds = embeds
+        self.prompts = prompts
+        self.settings = settings
+        self.motion_frames = motion_frames
+        self.observer = observer
+        self.noise = noise or (lambda window, shape: window_noise(settings.seed, window, shape))
+        self.guider = InfiniteTalkGuider(models.model, guidance)
+        self.sampler = comfy.samplers.sampler_object(settings.sampler_name)
+        self.sigmas = sigmas_for(models.model, settings)
+        self._silent: Tensor | None = None
+
+    def run(self, windows: Iterable[Window], motion: Tensor | None = None) -> Iterator[FinishedWindow]:
+        """Sample the windows one by one.
+
+        Args:
+            windows: the windows from where the video stands, in order.
+            motion: the last finished window's motion frames, `[motion_frames, H, W, 3]`; None at the start.
+        """
+        for window in windows:
+            finished = self._sample(window, motion)
+            motion = finished.motion
+            yield finished
+
+    def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
+        stop_if_interrupted()
+        keyframe = self.keyframes.encode(self.picture(window.start))
+        motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
+        self.guider.set_window(self._conditions(window, keyframe), motion_latents)
+        latent = self._denoise(window, keyframe.latent.shape)
+        latent[:, :, : motion_latents.shape[2]] = motion_latents.to(latent)
+        stop_if_interrupted()
+        frames = self.models.vae.decode(latent)[0]  # [F, H, W, 3]
+        if self.settings.color_correction:
+            frames = match_colors(frames, self.picture(0), self.settings.color_correction)
+        return FinishedWindow(window, frames[window.kept], frames[-self.motion_frames :].clone(), latent)
+
+    def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
+        """Noise to latent: `[1, 16, T, H/8, W/8]`."""
+
+        def after_step(step: int, denoised: Tensor, _: Tensor, __: int) -> None:
+            self.observer.step(window, step, denoised)
+
+        return self.guider.sample(
+            self.noise(window.index, tuple(shape)),
+            torch.zeros(shape),
+            self.sampler,
+            self.sigmas,
+            callback=after_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=window_seed(self.settings.seed, window.index),
+        )
+
+    def _conditions(self, window: Window, keyframe: Keyframe) -> dict[str, Conditioning]:
+        """The conditionings of the passes that the guidance needs."""
+        heard = self._project(
+            speaker_windows(self.embeds.features, self.embeds.silence, window, self.settings.end_padding)
+        )
+        made = {
+            TEXT_AUDIO: (self.prompts.positive, heard),
+            NEGATIVE_AUDIO: (self.prompts.negative, heard),
+            TEXT_SILENT: (self.prompts.positive, None),
+            NEGATIVE_SILENT: (self.prompts.negative, None),
+        }
+        conditions = {}
+        for name in self.guider.guidance.passes:
+            text, tokens = made[name]
+            conditions[name] = with_window(text, keyframe, self._silence(window) if tokens is None else tokens)
+        return conditions
+
+    def _project(self, embeddings: Tensor) -> Tensor:
+        """`[speakers, F, 5, layers, channels]` → audio tokens `[T, N, D]` float32."""
+        patcher = self.models.infinitetalk
+        comfy.model_management.load_models_gpu([patcher])
+        infinitetalk: InfiniteTalk = patcher.model
+        return infinitetalk.audio_proj(embeddings.to(patcher.load_device, torch.float32))
+
+    def _silence(self, window: Window) -> Tensor:
+        """Tokens of zero embeddings, `[T, tokens, D]`: one silent speaker, whatever the number of voices."""
+        if self._silent is None:
+            layers, channels = self.embeds.features[0].shape[1:]
+            # The projection sees single windows, so one group of frames stands for all.
+            few = self._project(torch.zeros(1, 5, AUDIO_WINDOW, layers, channels))  # [2, tokens, D]
+            repeats = latent_frames(window.frames) - 1
+            self._silent = torch.cat([few[:1], few[1:].expand(repeats, -1, -1)])
+        return self._silent
+
+
+def stop_if_interrupted() -> None:
+    """Raise core's own exception when the user has pressed Cancel."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
