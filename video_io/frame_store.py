@@ -24,10 +24,10 @@ from torch import Tensor
 from ..errors import UserError
 from .durable import flush_folder, write_durably
 from .file_lock import FileLock
+from .frame_reader import FrameReader
 from .manifest import Manifest, RunSpec, SavedState, WindowRecord
 from .run_search import RunPlan, file_names, open_run
 from .runs import delete_own_files, prepare_root, state_path, window_path
-from .stored_frames import StoredFrames
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FrameStore:
         self._lock = lock
         self._manifest = manifest
         self._plan = plan
-        self._frames: StoredFrames | None = None
+        self._frames: FrameReader | None = None
         self._let_others_read_when_complete()
 
     @classmethod
@@ -130,13 +130,13 @@ class FrameStore:
     def iter_frames(
         self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
     ) -> Iterator[np.ndarray]:
-        """Finished frames a few at a time; see `StoredFrames.iter_frames`."""
-        return self.stored_frames().iter_frames(start, stop, chunk_frames)
+        """Finished frames a few at a time; see `FrameReader.iter_frames`."""
+        return self.reader().iter_frames(start, stop, chunk_frames)
 
-    def stored_frames(self) -> StoredFrames:
+    def reader(self) -> FrameReader:
         """The frames finished so far, for readers that outlive this store; they keep the run from being cleared."""
         if self._frames is None or len(self._frames) != self.frames_done:
-            self._frames = StoredFrames(self.folder, self._manifest)
+            self._frames = FrameReader(self.folder, self._manifest)
         return self._frames
 
     def close(self) -> None:
@@ -190,5 +190,5 @@ class FrameStore:
     def _let_others_read_when_complete(self) -> None:
         """A complete run is only read from now on: mark it as used, and let other jobs read it too."""
         if self.complete:
-            self.stored_frames()
+            self.reader()
             self._lock.release()

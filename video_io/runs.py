@@ -19,6 +19,7 @@ import itertools
 import logging
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from pathlib import Path
 from ..errors import UserError
 from .file_lock import FileLock
 from .manifest import load_manifest
+from .names import WORKSPACE_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +153,8 @@ def delete_own_files(folder: Path, keep: Iterable[str] | None = None) -> None:
     kept = None if keep is None else set(keep)
     pattern = OWN_FILE if kept is None else LEFTOVER
     for path in sorted(folder.iterdir()):  # the manifest goes first, so half a run never looks whole
+        if keep is None and path.is_dir() and path.name.startswith(WORKSPACE_PREFIX):
+            shutil.rmtree(path, ignore_errors=True)  # of a save that was killed
         if (kept and path.name in kept) or not pattern.fullmatch(path.name) or path.is_dir():
             continue
         try:

@@ -16,7 +16,7 @@ CHUNK_BYTES = 8 * 2**20
 """Frames are read in pieces of about this size."""
 
 
-class StoredFrames:
+class FrameReader:
     """The finished frames of a run as they are now. While this object lives, the run is not cleared."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:

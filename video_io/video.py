@@ -1,0 +1,197 @@
+"""A video whose frames lie on disk: all that ComfyUI's VIDEO can do, without holding the frames in RAM."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from torch import Tensor
+
+from .core_formats import core_format
+from .frame_reader import FrameReader
+from .frame_store import FrameStore
+from .images import frames_as_image
+from .names import Target, workspace
+from .runs import temporary_path
+from .sources import StoredFrames, exact_rate
+from .writer import SaveSettings, save_video
+
+log = logging.getLogger(__name__)
+
+TIME_TOLERANCE_FRAMES = 1e-6
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of a video: images float32 [F, H, W, 3] in 0 to 1, frames per second, AUDIO or None."""
+
+    images: Tensor
+    frame_rate: Fraction
+    audio: dict[str, Any] | None
+
+
+class StoredVideo:
+    """Frames `start` to `stop` of a frame store, with sound. Views of the same frames share everything.
+
+    The run folder is in use, and is not cleared, as long as one video over it lives.
+
+    frames: a store (complete) or its frames. sound: AUDIO {"waveform": float [B, C, T], "sample_rate": Hz} that
+    starts with frame 0 of the store, or None; it is kept as it is, not copied.
+    """
+
+    def __init__(
+        self, frames: FrameStore | FrameReader, sound: dict[str, Any] | None, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._frames = frames.reader() if isinstance(frames, FrameStore) else frames
+        self._whole_sound = sound
+        self._start = start
+        self._stop = len(self._frames) if stop is None else stop
+        if not 0 <= self._start < self._stop <= len(self._frames):
+            raise ValueError(f"A video of frames {start} to {stop} does not fit {len(self._frames)} stored frames")
+        self._stream_file: Path | None = None
+
+    @property
+    def sound(self) -> dict[str, Any] | None:
+        """AUDIO from the first frame on; to the end of the sound, but of a trimmed view to its last frame."""
+        if self._whole_sound is None or (self._start == 0 and self._stop == len(self._frames)):
+            return self._whole_sound
+        sample_rate = self._whole_sound["sample_rate"]
+        first, end = (round(frame / self.get_frame_rate() * sample_rate) for frame in (self._start, self._stop))
+        return {**self._whole_sound, "waveform": self._whole_sound["waveform"][..., first:end]}
+
+    def iter_frames(
+        self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Frames of this view a few at a time, uint8 [n, height, width, 3]; see `FrameReader.iter_frames`."""
+        stop = self.get_frame_count() if stop is None else stop
+        if not 0 <= start <= stop <= self.get_frame_count():
+            raise ValueError(f"Frames {start} to {stop} are outside of 0 to {self.get_frame_count()}")
+        return self._frames.iter_frames(self._start + start, self._start + stop, chunk_frames)
+
+    def get_dimensions(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self._frames.spec.width, self._frames.spec.height
+
+    def get_frame_count(self) -> int:
+        """Number of frames."""
+        return self._stop - self._start
+
+    def get_frame_rate(self) -> Fraction:
+        """Frames per second."""
+        return exact_rate(self._frames.spec.fps)
+
+    def get_duration(self) -> float:
+        """Length of the picture in seconds."""
+        return float(self.get_frame_count() / self.get_frame_rate())
+
+    def get_bit_depth(self) -> int:
+        """Bits per channel of the stored frames."""
+        return 8
+
+    def get_components(self) -> Components:
+        """Images (memory-mapped when large), frame rate and sound."""
+        images = frames_as_image(self._frames, self._start, self._stop)
+        return Components(images, self.get_frame_rate(), self.sound)
+
+    def as_trimmed(
+        self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False
+    ) -> StoredVideo | None:
+        """The part that begins at `start_time` seconds (negative: counted from the end), `duration` seconds long.
+
+        duration: 0 or None goes to the end. Frames whose time lies in the part belong to it, as in ComfyUI's own
+        videos. None when no frame is left, or with `strict_duration` when the video is shorter than asked.
+        """
+        start_time, duration = start_time or 0.0, duration or 0.0
+        if start_time < 0:
+            start_time = max(0.0, self.get_duration() + start_time)
+        if duration < 0:
+            return None
+        first = self._frame_at(start_time)
+        end = self._frame_at(start_time + duration) if duration else self.get_frame_count()
+        if strict_duration and end > self.get_frame_count():
+            return None
+        end = min(end, self.get_frame_count())
+        if first >= end:
+            return None
+        return type(self)(self._frames, self._whole_sound, self._start + first, self._start + end)
+
+    def get_active_trim_window(self) -> tuple[float, float]:
+        """No trim is left to apply to what `get_stream_source` gives: a view streams its own frames only."""
+        return 0.0, 0.0
+
+    def get_container_format(self) -> str:
+        """Container that `get_stream_source` gives."""
+        return "mp4"
+
+    def get_stream_source(self) -> str:
+        """Path of the video as an MP4 file, encoded at the first call and deleted with this object."""
+        if self._stream_file is None:
+            path = temporary_path(self._frames.folder, ".mp4")
+            self.save_to(str(path))
+            weakref.finalize(self, _delete, path, self._frames)
+            self._stream_file = path
+        return str(self._stream_file)
+
+    def save_to(
+        self,
+        path: str | Path | IO[bytes],
+        format: str = "auto",
+        codec: str = "auto",
+        metadata: Mapping[str, Any] | None = None,
+        bit_depth: int | None = None,
+        crf: float | None = None,
+        color_space: str | None = None,
+        **newer: object,
+    ) -> None:
+        """Encode the video with its sound into a file or a binary stream, a few frames at a time.
+
+        format, codec: core's names, see `core_format`. metadata: values are strings or what JSON can hold.
+        crf: None takes the codec's usual one. The frames are 8-bit BT.709: another `bit_depth` or `color_space`
+        is answered by a line in the log, and so are arguments of cores newer than this pack.
+
+        Raises UserError for formats that cannot be written and for a folder or disk that does not take the file.
+        """
+        self._log_unused(bit_depth=bit_depth, color_space=color_space, **newer)
+        target = Path(path) if isinstance(path, str | os.PathLike) else None
+        video_format, usual_crf = core_format(format, codec, target)
+        settings = SaveSettings(video_format, usual_crf if crf is None else round(crf))
+        # Beside its target, so that the finished file moves there in one step.
+        with workspace(target.absolute().parent if target else self._frames.folder) as folder:
+            goal = Target(folder, "", "video", video_format.suffix)
+            saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
+            if target:
+                saved.path.replace(target)
+            else:
+                with saved.path.open("rb") as file:
+                    shutil.copyfileobj(file, path)
+
+    def _check(self) -> None:
+        """Called often during long work; a subclass may raise here to interrupt it."""
+
+    @staticmethod
+    def _log_unused(**wishes: object) -> None:
+        """Say which wishes about the file cannot be met; the values that ask for what is done anyway pass."""
+        unmet = {name: wish for name, wish in wishes.items() if wish not in (None, 8, "auto", "sRGB")}
+        if unmet:
+            log.warning("Saved as 8-bit BT.709; not supported here: %s", unmet)
+
+    def _frame_at(self, seconds: float) -> int:
+        """The first frame that is shown at `seconds` or later."""
+        return math.ceil(seconds * self.get_frame_rate() - TIME_TOLERANCE_FRAMES)
+
+
+def _delete(path: Path, frames: FrameReader) -> None:
+    """Delete a file made for a video; `frames` keeps its folder in use until then."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # Windows: still open somewhere; the clearing gets it
+        log.debug("Could not delete %s yet: %s (run %s)", path, error, frames.folder)
