@@ -1,0 +1,44 @@
+"""The workflow and the prompt inside the file, so that dropping it on the graph editor restores the graph.
+
+They go through a file in ffmpeg's own metadata format: as arguments they would hit the system's limit
+(128 KiB per argument on Linux, 32 KiB for the whole command on Windows).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_SPECIAL = re.compile(r"([=;#\\\n])")
+
+
+def write_ffmetadata(path: Path, tags: Mapping[str, Any]) -> None:
+    """Write `tags` to `path` in ffmpeg's ffmetadata format: strings as they are, everything else as JSON.
+
+    The JSON is plain ASCII (other letters as \\u escapes) and strict: infinities and NaN, which the graph
+    editor's parser would stumble over, become null.
+    """
+    lines = [";FFMETADATA1"]
+    for key, value in tags.items():
+        text = value if isinstance(value, str) else json.dumps(_strict(value), allow_nan=False)
+        lines.append(f"{_escape(str(key))}={_escape(text)}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _strict(value: Any) -> Any:
+    """`value` with every float that JSON has no word for replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(entry) for entry in value]
+    return value

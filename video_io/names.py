@@ -1,0 +1,248 @@
+"""Names of the files: prefixes with variables, counters, the workspace beside the target, old leftovers."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import UserError
+
+log = logging.getLogger(__name__)
+
+WORKSPACE_PREFIX = ".infinitetalk-save-"
+LEFTOVER_AGE_SECONDS = 6 * 3600
+LONGEST_NAME_BYTES = 255  # of ext4, APFS and NTFS alike
+COUNTER_TEXT = "_00001_"
+
+_DATE = re.compile(r"%date:([^%]*)%")
+_DATE_PART = re.compile(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?")
+_NODE_VALUE = re.compile(r"%([^%.\n]+)\.([^%\n]+)%")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"|?*]')
+_NOT_IN_VALUES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+_WINDOWS_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a file shall go.
+
+    Attributes:
+        folder: absolute folder, inside the output folder.
+        subfolder: the same relative to the output folder, with `/` between its parts ("" for none).
+        stem: name without counter and suffix.
+        suffix: with its dot.
+    """
+
+    folder: Path
+    subfolder: str
+    stem: str
+    suffix: str
+
+    def path(self, counter: int) -> Path:
+        """The file with that counter, named as core names its files."""
+        return self.folder / f"{self.stem}_{counter:05}_{self.suffix}"
+
+    def next_counter(self) -> int:
+        """One more than the highest counter in the folder, whatever the suffix of the file that has it."""
+        wanted = os.path.normcase(f"{self.stem}_")
+        pattern = re.compile(re.escape(wanted) + r"(\d+)(?=[_.]|$)")
+        found = (pattern.match(os.path.normcase(name)) for name in os.listdir(self.folder))  # noqa: PTH208
+        return max((int(match.group(1)) for match in found if match), default=0) + 1
+
+
+def expand_prefix(
+    prefix: str, width: int, height: int, now: datetime.datetime, prompt: Mapping[str, Any] | None = None
+) -> str:
+    """`prefix` with ComfyUI's variables filled in.
+
+    `%date:yyyy-MM-dd%` (letters yyyy yy M MM d dd h hh m mm s ss), `%year%` … `%second%`, `%width%`, `%height%`
+    (pixels), and `%Node.widget%`: the widget's value in the node of that title or type in `prompt` (API
+    format). The graph editor fills in dates and nodes only for core's own nodes, and an API client has no
+    editor at all, so it is done here. Variables that are not known stay as they are.
+    """
+    text = _DATE.sub(lambda match: format_date(match.group(1), now), prefix)
+    simple = {
+        "width": str(width),
+        "height": str(height),
+        "year": f"{now.year}",
+        "month": f"{now.month:02}",
+        "day": f"{now.day:02}",
+        "hour": f"{now.hour:02}",
+        "minute": f"{now.minute:02}",
+        "second": f"{now.second:02}",
+    }
+    for name, value in simple.items():
+        text = text.replace(f"%{name}%", value)
+    return _NODE_VALUE.sub(lambda match: _node_value(match, prompt or {}), text)
+
+
+def format_date(pattern: str, now: datetime.datetime) -> str:
+    """`now` written as the graph editor's `%date:…%` does: yyyy yy MM M dd d hh h mm m ss s (24 hours)."""
+    parts = {"M": now.month, "d": now.day, "h": now.hour, "m": now.minute, "s": now.second}
+
+    def part(match: re.Match[str]) -> str:
+        letters = match.group()
+        if letters[0] == "y":
+            return f"{now.year:04}"[-len(letters) :]
+        return str(parts[letters[0]]).rjust(len(letters), "0")
+
+    return _DATE_PART.sub(part, pattern)
+
+
+def _node_value(match: re.Match[str], prompt: Mapping[str, Any]) -> str:
+    """The value that `%Node.widget%` stands for, fit for a file name; the variable itself if there is none."""
+    title, widget = match.groups()
+    nodes = [node for node in prompt.values() if isinstance(node, Mapping)]
+    named = [node for node in nodes if (node.get("_meta") or {}).get("title") == title]
+    for node in named + [node for node in nodes if node.get("class_type") == title]:
+        value = (node.get("inputs") or {}).get(widget)
+        if isinstance(value, str | int | float):
+            return _NOT_IN_VALUES.sub("_", str(value))
+    return match.group()
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix that cannot become a file inside the output folder.
+
+    Raises:
+        UserError: it is empty, leaves the output folder, or holds what file names cannot have.
+    """
+    parts = _parts(prefix)
+    if not parts:
+        raise UserError(f"filename_prefix {prefix!r} names no file: give a name such as InfiniteTalk/talk.")
+    if prefix.strip().startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", prefix) or ".." in parts:
+        raise UserError(
+            f"filename_prefix {prefix!r} leads out of the output folder: give a name inside it, without a drive, "
+            "a leading slash or '..'."
+        )
+    for part in parts:
+        _check_part(part)
+
+
+def _check_part(part: str) -> None:
+    """Refuse a folder's or file's name that the system cannot have."""
+    windows = os.name == "nt"
+    if _CONTROL.search(part):
+        raise UserError(f"filename_prefix holds a line break or another control character ({part!r}): remove it.")
+    if windows and (_NOT_IN_WINDOWS_NAMES.search(part) or _WINDOWS_DEVICES.fullmatch(part) or part[-1] in ". "):
+        raise UserError(f"filename_prefix holds {part!r}, which Windows cannot use as a name: choose another.")
+    length = len(os.fsencode(part)) + len(COUNTER_TEXT) + len(".webm")
+    if length > LONGEST_NAME_BYTES:
+        raise UserError(
+            f"The name {part[:20]}… in filename_prefix is {length} bytes long with its counter, and file systems "
+            f"take {LONGEST_NAME_BYTES}: shorten it."
+        )
+
+
+def _parts(prefix: str) -> list[str]:
+    """Folder and file names of a prefix; `\\` separates as `/` does, so that Windows users' graphs travel."""
+    return [part for part in PurePosixPath(prefix.replace("\\", "/")).parts if part not in ("", ".", "/")]
+
+
+def make_target(prefix: str, output_folder: Path, suffix: str) -> Target:
+    """The target for an expanded prefix; its folder is created.
+
+    Raises:
+        UserError: as `check_prefix`, or the folder cannot be created or written to.
+    """
+    check_prefix(prefix)
+    *folders, stem = _parts(prefix)
+    root = Path(os.path.abspath(output_folder))  # noqa: PTH100  (resolve() would follow users' own links)
+    folder = root.joinpath(*folders)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be created ({error.strerror}): choose another filename_prefix or "
+            "make the output folder writable."
+        ) from error
+    return Target(folder, "/".join(folders), stem, suffix)
+
+
+@contextlib.contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder` for files in the making; it is removed at the end, whatever happens.
+
+    It lies on the target's own file system, so a finished file moves out of it in one step. What a killed
+    process left behind is removed first, once it is `LEFTOVER_AGE_SECONDS` old.
+
+    Raises:
+        UserError: `folder` cannot be written to.
+    """
+    remove_leftovers(folder)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=WORKSPACE_PREFIX, dir=folder))
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be written to ({error.strerror}): make it writable, free some space or "
+            "choose another filename_prefix."
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, onerror=_log_leftover)
+
+
+def remove_leftovers(folder: Path, age_seconds: float = LEFTOVER_AGE_SECONDS) -> None:
+    """Remove workspaces in `folder` in which nothing was written for `age_seconds`."""
+    for path in folder.glob(f"{WORKSPACE_PREFIX}*"):
+        try:
+            newest = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
+        except OSError:
+            continue  # its own process is just removing it
+        if time.time() - newest > age_seconds:
+            log.info("Removing %s, left behind by a save that did not finish", path)
+            shutil.rmtree(path, onerror=_log_leftover)
+
+
+def _log_leftover(function: object, path: str, error: object) -> None:
+    log.warning("%s could not be removed; a later save will try again", path)
+
+
+def publish(finished: Path, target: Target) -> Path:
+    """Move a finished file to the target's next free name and return that; an existing file is never replaced.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    counter = target.next_counter()
+    while True:
+        path = target.path(counter)
+        try:
+            _move_without_replacing(finished, path)
+        except FileExistsError:
+            counter += 1
+        else:
+            return path
+
+
+def _move_without_replacing(source: Path, destination: Path) -> None:
+    """Rename in one step that fails if `destination` exists (FileExistsError), as two servers may race."""
+    if os.name == "nt":
+        source.rename(destination)  # Windows never replaces
+        return
+    try:
+        os.link(source, destination)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here (exFAT, some network drives): claim the name, then replace the claim
+        with destination.open("xb"):
+            pass
+        try:
+            source.replace(destination)
+        except OSError:
+            destination.unlink()
+            raise
+    else:
+        source.unlink()

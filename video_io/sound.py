@@ -1,0 +1,170 @@
+"""The sound of a video: read in blocks, fitted to the picture to the sample, written as raw floats for ffmpeg."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+BLOCK_SAMPLES = 65536
+HIGHEST_RATE = 768_000
+
+
+class SoundError(ValueError):
+    """The sound cannot be used. The message is one sentence: what was found and what is needed."""
+
+
+class AudioFit(Enum):
+    """What happens when sound and picture differ in length; the values are the node's list."""
+
+    TRIM_OR_PAD = "trim or pad to the video"
+    LOOP = "loop to the video"
+    SHORTEST = "shortest"
+    KEEP_ALL = "keep all"
+
+
+class Sound(Protocol):
+    """Sound that can be read from its start, more than once."""
+
+    sample_rate: int
+    channels: int
+    notes: list[str]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Float samples [n, channels], in order."""
+
+
+@dataclass(frozen=True)
+class FittedSound:
+    """Raw sound on disk, as long as it shall be in the file.
+
+    Attributes:
+        path: interleaved little-endian float32.
+        sample_rate: Hz.
+        channels: number of channels.
+        samples: length per channel.
+        frames: number of video frames that belong to it.
+        notes: sentences for a person.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    samples: int
+    frames: int
+    notes: tuple[str, ...]
+
+
+class TensorSound:
+    """ComfyUI's AUDIO dict as `Sound`.
+
+    Raises:
+        SoundError: it is not an AUDIO dict with float samples [1, channels, samples] and a rate in Hz.
+    """
+
+    def __init__(self, audio: Mapping[str, Any]) -> None:
+        try:
+            waveform, sample_rate = audio["waveform"], audio["sample_rate"]
+        except (KeyError, TypeError) as error:
+            raise SoundError(f"The audio has no waveform and sample_rate ({error!r}).") from error
+        if not isinstance(waveform, torch.Tensor) or waveform.dim() != 3 or not waveform.is_floating_point():
+            found = f"{waveform.dtype} {list(waveform.shape)}" if isinstance(waveform, torch.Tensor) else type(waveform)
+            raise SoundError(f"The audio's waveform is {found}; floats [batch, channels, samples] are needed.")
+        if isinstance(sample_rate, bool) or not 1 <= sample_rate <= HIGHEST_RATE or sample_rate != int(sample_rate):
+            raise SoundError(f"The audio's sample rate is {sample_rate}; 1 to {HIGHEST_RATE} Hz is needed.")
+        if waveform.shape[0] < 1 or waveform.shape[1] < 1:
+            raise SoundError(f"The audio has the shape {list(waveform.shape)}; one sound with one channel is needed.")
+        self.notes: list[str] = []
+        if waveform.shape[0] > 1:
+            self.notes.append(f"The audio is a batch of {waveform.shape[0]} sounds; the first one is used.")
+        self._samples = waveform[0]  # [channels, samples]
+        self.sample_rate = int(sample_rate)
+        self.channels = int(waveform.shape[1])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Float32 samples [n, channels], in order."""
+        for start in range(0, self._samples.shape[1], BLOCK_SAMPLES):
+            block = self._samples[:, start : start + BLOCK_SAMPLES]
+            yield block.detach().cpu().float().numpy().T
+
+
+def samples_for(frames: int, rate: Fraction, sample_rate: int) -> int:
+    """Samples per channel that `frames` frames at `rate` per second last, to the nearest sample."""
+    return round(Fraction(frames) / rate * sample_rate)
+
+
+def frames_for(samples: int, rate: Fraction, sample_rate: int) -> int:
+    """Frames at `rate` per second that `samples` samples need, the last one begun counted whole; at least 1."""
+    return max(1, math.ceil(float(Fraction(samples, sample_rate) * rate) - 1e-6))
+
+
+def fit_sound(
+    sound: Sound, frames: int, rate: Fraction, fit: AudioFit, max_channels: int, path: Path
+) -> FittedSound | None:
+    """Write `sound` to `path`, as long as `fit` says for `frames` frames at `rate` per second.
+
+    Channels beyond `max_channels` are left out, samples that are not numbers become silence; both are said in
+    the notes. Memory does not grow with the length. Returns None for a sound without samples.
+
+    Raises:
+        SoundError: the sound cannot be read.
+        OSError: the file cannot be written.
+    """
+    channels = min(sound.channels, max_channels)
+    notes = []
+    if channels < sound.channels:
+        notes.append(f"The sound has {sound.channels} channels; the format takes {max_channels}, the first are kept.")
+    video_samples = samples_for(frames, rate, sound.sample_rate)
+    writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples)
+    with path.open("wb") as file:
+        writer.copy(sound, file)
+        if writer.written == 0:
+            return None
+        while fit is AudioFit.LOOP and writer.written < video_samples:
+            writer.copy(sound, file)
+        if fit is AudioFit.TRIM_OR_PAD:
+            writer.pad(file)
+    if writer.bad_samples:
+        notes.append(f"{writer.bad_samples} samples of the sound are not numbers (NaN) and were made silent.")
+    if fit is AudioFit.SHORTEST:
+        frames = min(frames, frames_for(writer.written, rate, sound.sample_rate))
+    return FittedSound(path, sound.sample_rate, channels, writer.written, frames, (*sound.notes, *notes))
+
+
+class _RawWriter:
+    """Writes interleaved float32 up to a limit of samples per channel (None: no limit)."""
+
+    def __init__(self, channels: int, limit: int | None) -> None:
+        self.written = 0
+        self.bad_samples = 0
+        self._channels = channels
+        self._limit = limit
+
+    def copy(self, sound: Sound, file: Any) -> None:
+        """Append `sound` until the limit."""
+        for block in sound.blocks():
+            if self._limit is not None:
+                block = block[: self._limit - self.written]
+            if len(block) == 0:
+                return
+            block = np.ascontiguousarray(block[:, : self._channels], dtype="<f4")
+            if not np.isfinite(block).all():
+                self.bad_samples += int((~np.isfinite(block)).sum())
+                block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+            file.write(block.data)
+            self.written += len(block)
+
+    def pad(self, file: Any) -> None:
+        """Append silence until the limit."""
+        silence = np.zeros((BLOCK_SAMPLES, self._channels), "<f4")
+        while self.written < self._limit:
+            block = silence[: self._limit - self.written]
+            file.write(block.data)
+            self.written += len(block)

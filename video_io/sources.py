@@ -1,0 +1,129 @@
+"""Where the frames come from: IMAGE tensors, our own stored videos, core's VIDEO objects. None is loaded whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+
+Frame = np.ndarray | torch.Tensor
+
+MAX_RATE = 1000
+NTSC = Fraction(1000, 1001)
+STORED_CHUNK_FRAMES = 4
+
+
+class FrameSource(Protocol):
+    """Frames of one size that can be read from the first, more than once.
+
+    Attributes:
+        count: number of frames.
+        height, width: pixels.
+        channels: 1, 3 or 4.
+        rate: frames per second.
+    """
+
+    count: int
+    height: int
+    width: int
+    channels: int
+    rate: Fraction
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames [H, W, C] in order: floats 0 to 1, or uint8."""
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """Frames per second as the fraction that is meant: 23.976 is 24000/1001, 29.97 is 30000/1001.
+
+    Raises:
+        UserError: not above 0 and at most `MAX_RATE`.
+    """
+    if not math.isfinite(fps) or not 0 < fps <= MAX_RATE:
+        raise UserError(f"The frame rate is {float(fps):g}; more than 0 and at most {MAX_RATE} is needed: set fps.")
+    ntsc = round(fps / NTSC) * NTSC
+    if ntsc > 0 and abs(float(fps - ntsc)) < 5e-4 * float(ntsc) / 24 and fps != round(fps):
+        return ntsc
+    return Fraction(fps).limit_denominator(100_000 if fps < 1 else 1000)
+
+
+@dataclass(frozen=True)
+class ImageFrames:
+    """An IMAGE tensor [F, H, W, C] on any device, memory-mapped or not, as frames."""
+
+    images: torch.Tensor
+    rate: Fraction
+
+    def __post_init__(self) -> None:
+        shape = list(self.images.shape)
+        if len(shape) != 4 or shape[3] not in (1, 3, 4):
+            raise UserError(
+                f"The images have the shape {shape}; [frames, height, width, channels] with 1, 3 or 4 channels is "
+                "needed: connect an IMAGE."
+            )
+        if not self.images.is_floating_point():
+            raise UserError(f"The images are {self.images.dtype}; floats from 0 to 1 are needed: connect an IMAGE.")
+        if shape[0] == 0:
+            raise UserError("There are no frames to save: the images input is empty.")
+        if shape[1] == 0 or shape[2] == 0:
+            raise UserError(f"The images are {shape[2]}×{shape[1]} pixels: at least 1×1 is needed.")
+
+    @property
+    def count(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    def frames(self) -> Iterator[Frame]:
+        """Views of the tensor, frame by frame."""
+        yield from self.images
+
+
+class StoredFrames:
+    """A VIDEO that hands out its frames in chunks through `iter_frames` (uint8 [n, H, W, 3])."""
+
+    channels = 3
+
+    def __init__(self, video: Any) -> None:
+        self._video = video
+        self.width, self.height = video.get_dimensions()
+        self.rate = exact_rate(Fraction(video.get_frame_rate()))
+        self.count = video.get_frame_count()
+        if self.count == 0:
+            raise UserError("There are no frames to save: the video is empty.")
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames [H, W, 3] uint8."""
+        for chunk in self._video.iter_frames(chunk_frames=STORED_CHUNK_FRAMES):
+            yield from chunk
+
+
+def open_video(video: Any) -> tuple[FrameSource, Any]:
+    """Frames of a VIDEO and its own sound (an AUDIO dict, a `Sound` or None).
+
+    Raises:
+        UserError: it has no frames, or is not a VIDEO.
+    """
+    if hasattr(video, "iter_frames"):
+        return StoredFrames(video), video.sound
+    if not hasattr(video, "get_components"):
+        raise UserError(f"video is a {type(video).__name__}: connect a VIDEO.")
+    components = video.get_components()
+    return ImageFrames(components.images, exact_rate(components.frame_rate)), components.audio

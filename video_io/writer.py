@@ -1,0 +1,345 @@
+"""Frames and sound to a video file: one ffmpeg process, one encode, one pass.
+
+The file is made in a hidden folder beside its target and moved when it is complete. Frames stream through
+ffmpeg's stdin; the sound is a raw file on disk, since two pipes into one process would need a thread each.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .ffmpeg import FfmpegError, FfmpegProcess, find_ffmpeg
+from .formats import Encoder, VideoFormat
+from .metadata import write_ffmetadata
+from .names import Target, publish, workspace
+from .pixels import FramePacker, RawLayout
+from .sound import AudioFit, FittedSound, Sound, SoundError, TensorSound, fit_sound
+from .sources import FrameSource
+
+log = logging.getLogger(__name__)
+
+COMMON = ("-hide_banner", "-nostdin", "-v", "error", "-y")
+# ffmpeg reads nothing but its stdin and the files named here: no network, no playlists of other files.
+PROTOCOLS = ("-protocol_whitelist", "file,pipe,fd")
+BT709_TAGS = (
+    *("-colorspace", "bt709", "-color_primaries", "bt709"),
+    *("-color_trc", "bt709", "-color_range", "tv"),
+)
+
+
+@dataclass(frozen=True)
+class SaveSettings:
+    """How to save.
+
+    Attributes:
+        format: container and codecs.
+        crf: quality, 0 (best) to the format's highest; formats without the setting ignore it.
+        audio_kbits: bit rate of lossy sound in kbit/s.
+        fit: what to do when sound and picture differ in length.
+        stop_without_sound: raise when the sound fails; else the silent video is kept.
+    """
+
+    format: VideoFormat
+    crf: int = 19
+    audio_kbits: int = 192
+    fit: AudioFit = AudioFit.TRIM_OR_PAD
+    stop_without_sound: bool = False
+
+
+@dataclass(frozen=True)
+class SavedVideo:
+    """A finished file.
+
+    Attributes:
+        path: absolute.
+        width, height: pixels, padding included.
+        frames, rate: number of frames, and frames per second.
+        sound: its codec's name, rate in Hz, channels; None for a silent file.
+        notes: sentences on what was changed on the way.
+        warning: why there is no sound although there should be; None if all went well.
+    """
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    rate: Fraction
+    sound: SoundFacts | None
+    notes: tuple[str, ...] = ()
+    warning: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture."""
+        return float(self.frames / self.rate)
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """Sound as it is in the file."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass
+class _Job:
+    """What one save is made of, between its steps."""
+
+    source: FrameSource
+    settings: SaveSettings
+    exe: str
+    encoder: Encoder
+    folder: Path
+    progress: Callable[[int], None]
+    check: Callable[[], None]
+    tags: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def output(self) -> Path:
+        """The file in the making."""
+        return self.folder / f"video{self.settings.format.suffix}"
+
+    @property
+    def keeps_alpha(self) -> bool:
+        """Whether transparency goes into the file."""
+        return self.source.channels == 4 and self.encoder.alpha_pixel_format is not None
+
+    @property
+    def layout(self) -> RawLayout:
+        """The frames as ffmpeg gets them."""
+        return RawLayout(
+            height=self.encoder.padded(self.source.height),
+            width=self.encoder.padded(self.source.width),
+            channels=4 if self.keeps_alpha else 3,
+            bits=self.encoder.feed_bits,
+        )
+
+
+def save_video(
+    source: FrameSource,
+    audio: Mapping[str, Any] | Sound | None,
+    target: Target,
+    settings: SaveSettings,
+    tags: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda frames: None,
+    check: Callable[[], None] = lambda: None,
+) -> SavedVideo:
+    """Encode `source` with `audio` into one file and return its facts.
+
+    The memory needed does not grow with the length. Whatever ends the call, no process, thread or temporary
+    file is left, and a file under a final name is complete.
+
+    Args:
+        source: the frames.
+        audio: ComfyUI's AUDIO dict or a `Sound`; None for a silent video.
+        target: folder and name; the counter is chosen when the file is complete.
+        settings: format, quality, and what to do with the sound.
+        tags: metadata to store, values are strings or what JSON can hold.
+        progress: called with the number of frames written so far.
+        check: called often; it may raise to interrupt.
+
+    Raises:
+        UserError: a mistake in the settings, no working ffmpeg, a folder that cannot be written, a full disk.
+        SoundError: the sound failed and `stop_without_sound` is set.
+        VideoError: ffmpeg failed on the picture; the message carries its reason.
+    """
+    exe = find_ffmpeg()
+    settings.format.check_crf(settings.crf)
+    encoder = settings.format.encoder_for(exe, source.width, source.height)
+    with workspace(target.folder) as folder:
+        job = _Job(source, settings, exe, encoder, folder, progress, check)
+        job.notes += _picture_notes(job)
+        try:
+            if tags:
+                job.tags = folder / "tags.txt"
+                write_ffmetadata(job.tags, tags)
+            sound, warning = _prepare_sound(job, audio)
+            frames, sound, warning = _encode_with_fallback(job, sound, warning)
+            path = publish(job.output, target)
+        except (FfmpegError, OSError) as error:
+            raise _explain(error, target.folder) from error
+    facts = _sound_facts(sound, settings.format) if sound else None
+    layout = job.layout
+    return SavedVideo(path, layout.width, layout.height, frames, source.rate, facts, tuple(job.notes), warning)
+
+
+class VideoError(RuntimeError):
+    """The picture could not be encoded or written; no file was left."""
+
+
+def _picture_notes(job: _Job) -> list[str]:
+    """What the format changes about the picture, in sentences."""
+    notes, source, layout = [], job.source, job.layout
+    if (layout.width, layout.height) != (source.width, source.height):
+        notes.append(
+            f"{job.settings.format.name} cannot hold {source.width}×{source.height}: padded to "
+            f"{layout.width}×{layout.height} by repeating the last column and row."
+        )
+    if source.channels == 4 and not job.keeps_alpha:
+        notes.append(
+            f"{job.settings.format.name} has no transparency: the picture was laid over black "
+            "(webm vp9, mkv ffv1 and mov prores keep it)."
+        )
+    return notes
+
+
+def _prepare_sound(job: _Job, audio: Mapping[str, Any] | Sound | None) -> tuple[FittedSound | None, str | None]:
+    """The sound on disk as long as it shall be, or None and why there is none."""
+    if audio is None:
+        return None, None
+    codec, source = job.settings.format.sound, job.source
+    try:
+        sound = TensorSound(audio) if isinstance(audio, Mapping) else audio
+        path = job.folder / "sound.f32"
+        fitted = fit_sound(sound, source.count, source.rate, job.settings.fit, codec.max_channels, path)
+    except (SoundError, OSError) as error:
+        return None, _without_sound(job, str(error), error)
+    if fitted is None:
+        job.notes.append("The sound is empty, so the video has none.")
+        return None, None
+    job.notes += fitted.notes
+    rate = codec.rate_for(fitted.sample_rate)
+    if rate != fitted.sample_rate:
+        job.notes.append(f"{codec.label} has no {fitted.sample_rate} Hz: the sound was resampled to {rate} Hz.")
+    return fitted, None
+
+
+def _without_sound(job: _Job, reason: str, error: Exception) -> str:
+    """The warning of a silent video, or the error if the user would rather have none."""
+    if job.settings.stop_without_sound:
+        raise SoundError(f"The sound could not be saved, and if_audio_fails is set to stop: {reason}") from error
+    log.warning("The video is saved without sound: %s", reason)
+    return f"The video was saved without sound: {reason}"
+
+
+def _encode_with_fallback(
+    job: _Job, sound: FittedSound | None, warning: str | None
+) -> tuple[int, FittedSound | None, str | None]:
+    """Encode; if it fails and the sound is to blame, encode again without it."""
+    try:
+        return _encode(job, sound), sound, warning
+    except FfmpegError as error:
+        if sound is None or error.was_killed:
+            raise
+        fault = _sound_fault(job, sound)
+        if fault is None:
+            raise
+        warning = _without_sound(job, str(fault), fault)
+    return _encode(job, None), None, warning
+
+
+def _sound_fault(job: _Job, sound: FittedSound) -> FfmpegError | None:
+    """The error that encoding the sound alone into the same container gives; None if that works."""
+    codec = job.settings.format.sound
+    arguments = [*COMMON, *_sound_input(sound), *_sound_output(job.settings, sound)]
+    arguments += [*job.settings.format.container_arguments, "-f", job.settings.format.muxer]
+    log.info("ffmpeg failed; trying the %s sound alone to learn whether it is the cause", codec.label)
+    try:
+        with FfmpegProcess(job.exe, [*arguments, f"file:{job.folder / 'sound-alone'}"]) as process:
+            process.finish(job.check)
+    except FfmpegError as error:
+        return error
+    return None
+
+
+def _encode(job: _Job, sound: FittedSound | None) -> int:
+    """Run ffmpeg once over all frames; returns how many were written."""
+    wanted = sound.frames if sound else job.source.count
+    packer = FramePacker(job.layout)
+    written = 0
+    with FfmpegProcess(job.exe, _arguments(job, sound)) as process:
+        for frame in islice(job.source.frames(), wanted):
+            job.check()
+            for band in packer.pack(frame):
+                process.write(band)
+            written += 1
+            job.progress(written)
+        process.finish(job.check)
+    if written != wanted:
+        job.notes.append(f"The video gave {written} frames where {wanted} were announced.")
+    job.notes += packer.notes()
+    return written
+
+
+def _arguments(job: _Job, sound: FittedSound | None) -> list[str]:
+    """ffmpeg's arguments for the whole job."""
+    video_format, layout, rate = job.settings.format, job.layout, job.source.rate
+    arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", layout.pixel_format]
+    arguments += ["-video_size", f"{layout.width}x{layout.height}"]
+    arguments += ["-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0"]
+    arguments += _sound_input(sound) if sound else []
+    if job.tags:
+        arguments += [*PROTOCOLS, "-f", "ffmetadata", "-i", f"file:{job.tags}"]
+    arguments += ["-map", "0:v:0", *_picture_output(job)]
+    if sound:
+        arguments += ["-map", "1:a:0", *_sound_output(job.settings, sound)]
+    arguments += ["-map_metadata", str(1 + bool(sound)) if job.tags else "-1"]
+    return [*arguments, *video_format.container_arguments, "-f", video_format.muxer, f"file:{job.output}"]
+
+
+def _picture_output(job: _Job) -> list[str]:
+    """Filter, encoder and colour tags."""
+    encoder = job.encoder
+    pixel_format = encoder.alpha_pixel_format if job.keeps_alpha else encoder.pixel_format
+    if encoder.stores_rgb:
+        tags: tuple[str, ...] = ("-color_range", "pc", "-color_primaries", "bt709", "-color_trc", "bt709")
+        filters = f"format={pixel_format}"
+    else:
+        tags = BT709_TAGS
+        filters = f"scale=out_color_matrix=bt709:out_range=tv,format={pixel_format}"
+    arguments = ["-vf", filters, "-c:v", encoder.name, *encoder.arguments(job.settings.crf)]
+    return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags]
+
+
+def _sound_input(sound: FittedSound) -> list[str]:
+    arguments = [*PROTOCOLS, "-f", "f32le", "-ar", str(sound.sample_rate), "-ac", str(sound.channels)]
+    return [*arguments, "-i", f"file:{sound.path}"]
+
+
+def _sound_output(settings: SaveSettings, sound: FittedSound) -> list[str]:
+    """Filter and encoder of the sound; its length is exact before and after resampling."""
+    codec = settings.format.sound
+    rate = codec.rate_for(sound.sample_rate)
+    filters = []
+    layout = dict(codec.layouts).get(sound.channels)
+    if layout:
+        channels = "|".join(map(str, range(sound.channels)))
+        filters.append(f"channelmap=map={channels}:channel_layout={layout}")
+    if rate != sound.sample_rate:
+        samples = max(1, round(Fraction(sound.samples * rate, sound.sample_rate)))
+        filters.append(f"aresample={rate},apad=whole_len={samples},atrim=end_sample={samples}")
+    arguments = ["-af", ",".join(filters)] if filters else []
+    arguments += ["-c:a", codec.encoder, "-ar", str(rate), *codec.arguments]
+    if not codec.lossless:
+        bits = codec.bits_per_second(settings.audio_kbits, rate, sound.channels)
+        arguments += ["-b:a", str(bits)]
+    return arguments
+
+
+def _sound_facts(sound: FittedSound, video_format: VideoFormat) -> SoundFacts:
+    codec = video_format.sound
+    return SoundFacts(codec.label, codec.rate_for(sound.sample_rate), sound.channels)
+
+
+def _explain(error: FfmpegError | OSError, folder: Path) -> Exception:
+    """The error for a person: a full disk and the like are the user's to mend, the rest carries ffmpeg's reason."""
+    text = str(error)
+    if "No space left" in text or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        return UserError(
+            f"The disk that holds {folder} is full, so the video was not saved and nothing was left behind: "
+            "free some space and queue it again."
+        )
+    if isinstance(error, OSError):
+        return UserError(f"{folder} cannot be written to ({error}): make it writable or choose another prefix.")
+    return VideoError(f"The video could not be saved, no file was left. {text}")
