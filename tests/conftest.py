@@ -1,4 +1,4 @@
-"""Makes the pack importable as `infinitetalk`, whatever its folder is called.
+"""Makes the pack importable as `infinitetalk`, whatever its folder is called, and finds ComfyUI and golden data.
 
 The repository's root is the package, and it holds a `nodes` folder like ComfyUI's own `nodes` module:
 so the root never goes on `sys.path`, the pack is loaded by path under one name.
@@ -7,6 +7,7 @@ so the root never goes on `sys.path`, the pack is loaded by path under one name.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -32,5 +33,23 @@ load_pack()
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    """Folder of the reference's numbers that ship with the tests."""
-    return ROOT / "tests" / "golden"
+    """Folder of the reference's numbers: the whole set where it lies beside the project, else what ships with it."""
+    whole = ROOT.parent / "shared" / "golden"
+    return whole if whole.is_dir() else ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def comfy_core() -> Path:
+    """ComfyUI's code, importable in this process (`import comfy.sd`), on the CPU."""
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
+        pytest.fail("COMFYUI_PATH is not set: run the tests with `python tests/run.py`, which gets ComfyUI.")
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # core parses the command line when it is imported
+    try:
+        import comfy.cli_args
+    finally:
+        sys.argv = arguments
+    comfy.cli_args.args.cpu = True
+    return Path(path)
