@@ -1,6 +1,6 @@
 """Frames to the raw bytes that ffmpeg reads: rounding, channels, transparency, padding.
 
-Everything goes through a buffer of one band of rows, some 64 thousand values that stay in the processor's
+Everything goes through a buffer of one band of rows, some 128 thousand values that stay in the processor's
 cache, so the memory needed does not depend on the size or the number of frames. It is numpy on one thread on
 purpose: torch's threads would fight with the encoder's.
 """
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-BAND_VALUES = 65536
-OVERSHOOT = 1.1  # brighter than that is another scale, not a resampling filter's ringing
+BAND_VALUES = 131072
+OVERSHOOT = 0.1  # farther from 0 to 1 than that is another scale, not the ringing of a resampling filter
+LEVELS_OF_INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 @dataclass(frozen=True)
@@ -41,93 +42,85 @@ class RawLayout:
 class FramePacker:
     """Turns frames [H, W, C] into bytes of a `RawLayout`, one band of rows at a time.
 
-    Floats are 0 to 1 and are rounded to the nearest level; uint8 frames are passed on. One channel is spread
-    to three, alpha is kept when the layout has four channels and else laid over black. Rows and columns that
-    the layout has more are the last ones repeated.
+    Floats are 0 to 1 and are rounded to the nearest level; uint8 and uint16 are taken as 0 to their highest value.
+    One channel is spread to three, alpha is kept when the layout has four channels and else laid over black. Rows
+    and columns that the layout has more are the last ones repeated.
 
     Attributes:
-        bad_frames: number of frames with values that are not numbers (written as black).
-        first_bad_frame: index of the first of them.
-        brightest: highest value seen, on the scale 0 to 1 (float frames only).
+        bad_frames: indices of frames with values that are not numbers (written as black).
+        darkest, brightest: lowest and highest value seen, on the scale 0 to 1.
     """
 
     def __init__(self, layout: RawLayout) -> None:
         self.layout = layout
-        self.bad_frames = 0
-        self.first_bad_frame: int | None = None
-        self.brightest = 0.0
+        self.bad_frames: list[int] = []
+        self.darkest, self.brightest = 0.0, 1.0
         self._frame_index = -1
-        rows = max(1, BAND_VALUES // (layout.width * layout.channels))
-        self._rows = min(rows, layout.height)
-        shape = (self._rows, layout.width, layout.channels)
+        self._band_rows = min(max(1, BAND_VALUES // (layout.width * layout.channels)), layout.height)
+        shape = (self._band_rows, layout.width, layout.channels)
         self._levels = np.empty(shape, np.uint8 if layout.bits == 8 else np.dtype("<u2"))
         self._floats = np.empty(self._levels.size, np.float32)
 
     def pack(self, frame: np.ndarray | torch.Tensor) -> Iterator[memoryview]:
         """The bytes of one frame [H, W, C], band after band; each is valid until the next is asked for."""
         self._frame_index += 1
-        height, width, channels = frame.shape
-        as_it_is = channels == self.layout.channels and width == self.layout.width and self.layout.bits == 8
-        for top in range(0, height, self._rows):
-            rows = _to_numpy(frame[top : top + self._rows])
-            if as_it_is and rows.dtype == np.uint8:
-                yield memoryview(np.ascontiguousarray(rows)).cast("B")
-                continue
-            band = self._levels[: len(rows)]
-            self._convert(rows, band[:, :width])
-            band[:, width:] = band[:, width - 1 : width]
-            yield memoryview(band).cast("B")
-        if self.layout.height > height:
-            # Made contiguous by itself: the last band's buffer may be a view of the frame.
-            last = np.empty((1, *self._levels.shape[1:]), self._levels.dtype)
-            self._convert(_to_numpy(frame[height - 1 :]), last[:, :width])
-            last[:, width:] = last[:, width - 1 : width]
-            for _ in range(self.layout.height - height):
-                yield memoryview(last).cast("B")
+        height = frame.shape[0]
+        for top in range(0, height, self._band_rows):
+            yield self._pack_rows(_to_numpy(frame[top : top + self._band_rows]))
+        for _ in range(self.layout.height - height):
+            yield self._pack_rows(_to_numpy(frame[height - 1 :]))
+
+    def _pack_rows(self, rows: np.ndarray) -> memoryview:
+        """The bytes of some rows [h, W, C] of a frame, padded to the layout's width."""
+        width = rows.shape[1]
+        if rows.dtype == self._levels.dtype and rows.shape[1:] == self._levels.shape[1:]:
+            return memoryview(np.ascontiguousarray(rows)).cast("B")
+        band = self._levels[: len(rows)]
+        self._convert(rows, band[:, :width])
+        band[:, width:] = band[:, width - 1 : width]
+        return memoryview(band).cast("B")
 
     def _convert(self, rows: np.ndarray, levels: np.ndarray) -> None:
         """Round `rows` [h, w, C] into `levels` [h, w, 3 or 4]."""
         top_level = np.float32(2**self.layout.bits - 1)
-        scale = top_level / np.float32(255) if rows.dtype == np.uint8 else top_level
+        highest_value = np.float32(LEVELS_OF_INTEGERS.get(rows.dtype, 1))
         floats = self._floats[: levels.size].reshape(levels.shape)
         if rows.shape[-1] == 4 and levels.shape[-1] == 3:
-            alpha = rows[..., 3:] / np.float32(255 if rows.dtype == np.uint8 else 1)
-            np.multiply(rows[..., :3], np.clip(alpha, 0, 1), out=floats)
-            np.multiply(floats, scale, out=floats)
-        else:
-            np.multiply(rows, scale, out=floats)  # one channel is broadcast to three
-        self._look_at(floats, top_level)
+            opacity = np.clip(rows[..., 3:] / highest_value, 0, 1)
+            rows = np.multiply(rows[..., :3], opacity, out=floats)
+        np.multiply(rows, top_level / highest_value, out=floats)  # one channel is broadcast to three
+        self._hold_in_range(floats, top_level)
         np.add(floats, np.float32(0.5), out=floats)
-        np.clip(floats, 0, top_level, out=floats)
         np.copyto(levels, floats, casting="unsafe")
 
-    def _look_at(self, floats: np.ndarray, top_level: np.float32) -> None:
-        """Take note of the brightest value, and blacken what is not a number."""
-        highest = floats.max()
-        if np.isnan(highest):  # a maximum is NaN as soon as one value is
-            np.nan_to_num(floats, copy=False, nan=0.0, posinf=float(top_level), neginf=0.0)
-            if self.first_bad_frame is None:
-                self.first_bad_frame = self._frame_index
-            if self._last_bad_frame != self._frame_index:
-                self.bad_frames += 1
-            self._last_bad_frame = self._frame_index
-            highest = floats.max()
-        self.brightest = max(self.brightest, float(highest / top_level))
+    def _hold_in_range(self, floats: np.ndarray, top_level: np.float32) -> None:
+        """Clip to 0 … `top_level` where something lies outside, and blacken what is not a number; take note of both.
 
-    _last_bad_frame = -1
+        Looking first is cheaper than clipping always, and pictures that need it are rare.
+        """
+        lowest, highest = floats.min(), floats.max()
+        if np.isnan(lowest):  # a minimum is NaN as soon as one value is
+            if self._frame_index not in self.bad_frames[-1:]:
+                self.bad_frames.append(self._frame_index)
+            np.copyto(floats, 0, where=np.isnan(floats))
+            lowest, highest = floats.min(), floats.max()
+        if lowest < 0 or highest > top_level:
+            self.darkest = min(self.darkest, float(lowest / top_level))
+            self.brightest = max(self.brightest, float(highest / top_level))
+            np.clip(floats, 0, top_level, out=floats)
 
     def notes(self) -> list[str]:
         """What a person should know about the pixels that were seen, in sentences."""
         notes = []
         if self.bad_frames:
             notes.append(
-                f"{self.bad_frames} frames, the first of them number {self.first_bad_frame}, have pixels that are "
+                f"{len(self.bad_frames)} frames, the first of them number {self.bad_frames[0]}, have pixels that are "
                 "not numbers (NaN) and were written black there: the model or the VAE overflowed, try fp32 or bf16."
             )
-        if self.brightest > OVERSHOOT:
+        if self.darkest < -OVERSHOOT or self.brightest > 1 + OVERSHOOT:
             notes.append(
-                f"Pixels reach {self.brightest:g} where 1 is white, so what was above 1 was clipped: "
-                "images are expected on the scale 0 to 1."
+                f"Pixels lie between {self.darkest:g} and {self.brightest:g} and were clipped to 0 (black) to 1 "
+                "(white): images are expected on that scale."
             )
         return notes
 

@@ -37,7 +37,7 @@ class FrameSource(Protocol):
     rate: Fraction
 
     def frames(self) -> Iterator[Frame]:
-        """Frames [H, W, C] in order: floats 0 to 1, or uint8."""
+        """Frames [H, W, C] in order: floats 0 to 1, or uint8 or uint16 on their whole range."""
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
@@ -56,10 +56,17 @@ def exact_rate(fps: float | Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class ImageFrames:
-    """An IMAGE tensor [F, H, W, C] on any device, memory-mapped or not, as frames."""
+    """An IMAGE tensor [F, H, W, C] on any device, memory-mapped or not, as frames.
+
+    `alpha` [F, H, W, 1], 1 where the picture is opaque, may come beside an RGB tensor.
+
+    Raises:
+        UserError: another shape, another type than float, or no frame.
+    """
 
     images: torch.Tensor
     rate: Fraction
+    alpha: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = list(self.images.shape)
@@ -89,11 +96,15 @@ class ImageFrames:
 
     @property
     def channels(self) -> int:
-        return self.images.shape[3]
+        return self.images.shape[3] + (self.alpha is not None)
 
     def frames(self) -> Iterator[Frame]:
         """Views of the tensor, frame by frame."""
-        yield from self.images
+        if self.alpha is None:
+            yield from self.images
+            return
+        for image, alpha in zip(self.images, self.alpha, strict=True):
+            yield torch.cat((image, alpha.to(image)), dim=-1)
 
 
 class StoredFrames:
@@ -113,17 +124,3 @@ class StoredFrames:
         """Frames [H, W, 3] uint8."""
         for chunk in self._video.iter_frames(chunk_frames=STORED_CHUNK_FRAMES):
             yield from chunk
-
-
-def open_video(video: Any) -> tuple[FrameSource, Any]:
-    """Frames of a VIDEO and its own sound (an AUDIO dict, a `Sound` or None).
-
-    Raises:
-        UserError: it has no frames, or is not a VIDEO.
-    """
-    if hasattr(video, "iter_frames"):
-        return StoredFrames(video), video.sound
-    if not hasattr(video, "get_components"):
-        raise UserError(f"video is a {type(video).__name__}: connect a VIDEO.")
-    components = video.get_components()
-    return ImageFrames(components.images, exact_rate(components.frame_rate)), components.audio
