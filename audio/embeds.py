@@ -1,0 +1,164 @@
+"""Voices → what the sampler needs of them: an embedding per frame and speaker, and the sound for the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .loudness import gain_to_target, integrated_loudness
+from .mix import mixed
+from .sound import CHUNK_SAMPLES, Sound, exact_fps, frame_count, resampled, samples_of
+from .spool import Spool
+from .wav2vec import SAMPLE_RATE, Progress, Wav2VecEncoder
+
+log = logging.getLogger(__name__)
+
+COMBINE = ("parallel", "sequential")
+MAX_VOICES = 4
+SILENCE_FRAMES = 85  # after the end: one window of 81 frames, and what the 5-frame windows at its end look ahead
+SILENCE_SECONDS = Fraction(SILENCE_FRAMES, 25)  # the same time at least, at any other frame rate
+
+
+@dataclass(frozen=True)
+class AudioEmbeds:
+    """The value of an `INFINITETALK_AUDIO` socket; one entry per speaker in both lists, float32 on the CPU.
+
+    Attributes:
+        features: `[frames, layers, channels]`: the encoding of the sound padded with silence to whole frames. Row k
+            belongs to the time k/fps. May be a mapped file.
+        silence: `[S, layers, channels]`: rows `frames … frames + S - 1` of the same sound with silence appended; more
+            than one window of 81 frames.
+        fps: frames per second.
+        frames: length of the video.
+        sound: ComfyUI's AUDIO for the file, at the sources' own quality; at most as long as the video.
+    """
+
+    features: list[Tensor]
+    silence: list[Tensor]
+    fps: float
+    frames: int
+    sound: dict[str, Any]
+
+    @property
+    def speakers(self) -> int:
+        """Number of voices."""
+        return len(self.features)
+
+
+def embed_voices(
+    encoder: Wav2VecEncoder,
+    voices: Sequence[Sound],
+    *,
+    combine: str = "parallel",
+    normalize_loudness: bool = True,
+    fps: float = 25.0,
+    max_frames: int = 0,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> AudioEmbeds:
+    """Encode every voice on the common timeline.
+
+    Args:
+        voices: one to four sounds.
+        combine: `parallel` starts all at 0, `sequential` lets each begin where the one before it ends.
+        normalize_loudness: bring each voice to -23 LUFS before it is encoded, measured on that voice alone, after
+            `max_frames` cut it. The sound for the file keeps its level. Silence stays as it is.
+        fps: frames per second, 1 to 240.
+        max_frames: longest video; embeddings and sound are cut alike. 0 for all of the sound.
+        progress: called with frames done and frames in all.
+        folder: where long sounds and embeddings are kept while they are used (the system's temporary one if None).
+
+    A voice that is silent for a part of the video goes through the encoder as real silence. Raises `UserError` for
+    more voices than four, an unknown `combine`, a bad rate, and samples that are no numbers.
+    """
+    rate = exact_fps(fps)
+    _check_options(voices, combine, max_frames)
+    starts = _starts(voices, combine)
+    seconds = max(start + v.seconds for v, start in zip(voices, starts, strict=True))
+    frames = frame_count(seconds, rate)
+    if 0 < max_frames < frames:
+        frames = max_frames
+        voices, starts = _cut(voices, starts, frames / rate)
+    for i, voice in enumerate(voices, 1):
+        voice.check_finite(f"audio_{i}")
+    tail = max(SILENCE_FRAMES, -(-SILENCE_SECONDS * rate // 1))
+    features, silence = [], []
+    for voice, start in zip(voices, starts, strict=True):
+        wave = _speech(voice, start, samples_of(frames, rate, SAMPLE_RATE), normalize_loudness, folder)
+        done = len(features) * frames
+        features.append(encoder.encode(wave, frames, fps=rate))
+        if progress is not None:
+            progress(done + frames, len(voices) * frames)
+        silence.append(_silence_after(encoder, wave, frames, tail, rate, folder))
+    log.info("Audio embeds created, actual frames: %d", frames)
+    sound = mixed(voices, starts, folder)
+    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio())
+
+
+def _check_options(voices: Sequence[Sound], combine: str, max_frames: int) -> None:
+    if not 1 <= len(voices) <= MAX_VOICES:
+        raise UserError(
+            f"{len(voices)} voices are connected, and 1 to {MAX_VOICES} are possible: mix some of them first."
+        )
+    if combine not in COMBINE:
+        raise UserError(f"combine is {combine}, and one of {', '.join(COMBINE)} is needed.")
+    if max_frames < 0:
+        raise UserError(f"max_frames is {max_frames}, and 0 (all of the sound) or more is needed.")
+
+
+def _starts(voices: Sequence[Sound], combine: str) -> list[Fraction]:
+    """When each voice begins, in seconds."""
+    if combine == "parallel":
+        return [Fraction(0)] * len(voices)
+    return list(accumulate((v.seconds for v in voices[:-1]), initial=Fraction(0)))
+
+
+def _cut(voices: Sequence[Sound], starts: Sequence[Fraction], end: Fraction) -> tuple[list[Sound], list[Fraction]]:
+    """The voices up to the time `end` in seconds; one that has not begun by then keeps no sample."""
+    return [v.cut(max(0, int((end - start) * v.rate))) for v, start in zip(voices, starts, strict=True)], list(starts)
+
+
+def _speech(voice: Sound, start: Fraction, samples: int, normalize: bool, folder: Path | None) -> Tensor:
+    """The voice as the encoder hears it: mono, 16 kHz, at its place in `samples` samples of silence, `[samples]`."""
+    if voice.length == 0:
+        return torch.zeros(samples)
+    mono = resampled(voice, SAMPLE_RATE, mono=True, folder=folder)
+    gain = 1.0
+    if normalize:
+        gain = gain_to_target(integrated_loudness((c[0].numpy() for c in mono.chunks()), SAMPLE_RATE))
+    first = round(start * SAMPLE_RATE)
+    with Spool(folder=folder) as spool:
+        _append_silence(spool, min(first, samples))
+        for chunk in mono.chunks():
+            spool.append(chunk[0, : samples - spool.length] * gain)
+        _append_silence(spool, samples - spool.length)
+        return spool.finish()
+
+
+def _append_silence(spool: Spool, samples: int) -> None:
+    """Append `samples` zeros without ever holding many of them."""
+    block = torch.zeros(min(samples, CHUNK_SAMPLES))
+    while samples > 0:
+        spool.append(block[:samples])
+        samples -= min(samples, len(block))
+
+
+def _silence_after(
+    encoder: Wav2VecEncoder, wave: Tensor, frames: int, tail: int, fps: Fraction, folder: Path | None
+) -> Tensor:
+    """The `tail` embeddings that follow the sound's `frames`, in its own silence, `[tail, layers, channels]`."""
+    total = samples_of(frames + tail, fps, SAMPLE_RATE)
+    with Spool(folder=folder) as spool:
+        for start in range(0, len(wave), CHUNK_SAMPLES):
+            spool.append(wave[start : start + CHUNK_SAMPLES])
+        _append_silence(spool, total - len(wave))
+        return encoder.encode(spool.finish(), frames + tail, fps=fps, first=frames)

@@ -1,0 +1,112 @@
+"""Rows that arrive piece by piece: in memory while they are few, in a temporary file when they are many."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+log = logging.getLogger(__name__)
+
+MEMORY_BYTES = 64 << 20  # one spool keeps at most this much in memory
+
+
+class Spool:
+    """Collects float32 rows of one shape and hands them back as one tensor `[N, *row_shape]`.
+
+    Above `memory_bytes` the rows go to an unnamed temporary file in `folder` (the system's own if None), and `finish`
+    maps that file, so that a sound or an embedding of any length needs no memory: the system reads the pages that
+    somebody looks at and may drop them again. The file vanishes with the last tensor that uses it, or with the
+    process. Use as a context manager: an exception gives the file back.
+    """
+
+    def __init__(
+        self, row_shape: tuple[int, ...] = (), *, folder: Path | None = None, memory_bytes: int | None = None
+    ) -> None:
+        self.row_shape = row_shape
+        self.folder = folder
+        self.memory_bytes = MEMORY_BYTES if memory_bytes is None else memory_bytes
+        self.length = 0
+        self._row_bytes = 4 * int(np.prod(row_shape, dtype=np.int64))
+        self._pieces: list[np.ndarray] = []
+        self._file: IO[bytes] | None = None
+
+    def append(self, rows: Tensor | np.ndarray) -> None:
+        """Add rows `[n, *row_shape]`; any float dtype, on any device. A full disk raises `UserError`."""
+        if isinstance(rows, Tensor):
+            rows = rows.detach().to("cpu", torch.float32).numpy()
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        if rows.shape[1:] != self.row_shape:
+            raise ValueError(f"rows of shape {rows.shape[1:]} in a spool of {self.row_shape}")
+        self.length += len(rows)
+        if self._file is None and self.length * self._row_bytes > self.memory_bytes:
+            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (lives as long as the tensor)
+            for piece in self._pieces:
+                self._write(piece)
+            self._pieces.clear()
+        if self._file is None:
+            self._pieces.append(rows.copy())
+        else:
+            self._write(rows)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Copy of rows `start … stop - 1`, without mapping anything."""
+        if self._file is None:
+            return self._joined()[start:stop].copy()
+        rows = np.empty((stop - start, *self.row_shape), np.float32)
+        self._file.seek(start * self._row_bytes)
+        if self._file.readinto(rows.data.cast("B")) != rows.nbytes:
+            raise OSError(f"the temporary file ends before row {stop}")
+        self._file.seek(0, 2)
+        return rows
+
+    def finish(self) -> Tensor:
+        """All rows, `[N, *row_shape]` float32; the spool must not be used any more."""
+        shape = (self.length, *self.row_shape)
+        if self._file is None:
+            return torch.from_numpy(self._joined().reshape(shape))
+        self._file.flush()
+        # Copy on write: a tensor that somebody changes by mistake does not change the file. The map keeps its own
+        # handle of the file; on Windows the file is deleted with the last handle, elsewhere it has no name anyway.
+        mapped = np.memmap(self._file, np.float32, mode="c", shape=shape)
+        self.close()
+        return torch.from_numpy(mapped)
+
+    def close(self) -> None:
+        """Let go of everything that `finish` has not handed out."""
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _joined(self) -> np.ndarray:
+        if not self._pieces:
+            return np.empty((0, *self.row_shape), np.float32)
+        if len(self._pieces) > 1:
+            self._pieces = [np.concatenate(self._pieces)]
+        return self._pieces[0]
+
+    def _write(self, rows: np.ndarray) -> None:
+        try:
+            self._file.write(rows.data.cast("B") if rows.size else b"")
+        except OSError as error:
+            raise UserError(
+                f"The disk of {self.folder or tempfile.gettempdir()} took {self.length * self._row_bytes / 1e9:.1f} GB "
+                f"of temporary sound data and then failed ({error.strerror}): make room there and queue again."
+            ) from error

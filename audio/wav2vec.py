@@ -1,0 +1,198 @@
+"""Speech → one embedding per video frame, as InfiniteTalk was trained on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .wav2vec_file import read_checkpoint
+from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
+
+log = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000  # Hz; every wav2vec 2.0 was trained on it
+CONV_SECONDS = 8  # of sound that go through the convolutions at a time: 50 MB per activation of the base model
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+Progress = Callable[[int, int], None]  # frames done, frames in all
+
+
+@dataclass
+class Wav2VecEncoder:
+    """A wav2vec 2.0 model with its precision, ready to encode.
+
+    `on_device` is entered around each piece of work and gives the device on which the model then is; ComfyUI's memory
+    management comes in there. Without it the model works where it is.
+    """
+
+    model: Wav2VecModel
+    dtype: torch.dtype
+    do_normalize: bool = False
+    name: str = "wav2vec2"
+    on_device: Callable[[], AbstractContextManager[torch.device]] | None = field(default=None, repr=False)
+
+    @property
+    def config(self) -> Wav2VecConfig:
+        """Sizes of the model."""
+        return self.model.config
+
+    @torch.no_grad()
+    def encode(self, wave: Tensor, frames: int, *, fps: Fraction | None = None, first: int = 0) -> Tensor:
+        """The outputs of all layers for a mono sound, one embedding per video frame.
+
+        Args:
+            wave: `[T]` float32 at 16 kHz, full scale ±1; a mapped file will do.
+            frames: number of embeddings.
+            fps: the embedding k belongs to the time k/fps. None stretches the sound over the frames, as the reference
+                does: the first embedding belongs to the sound's first feature, the last one to its last. At 25 fps
+                and with whole frames of sound both are the same, to the bit.
+            first: leave out the embeddings before this one (they are context only).
+
+        Returns:
+            `[frames - first, layers, channels]` float32 on the CPU.
+
+        Method: `get_embedding` of the authors' `generate_infinitetalk.py`: convolutional features, linear
+        interpolation to the frames (align_corners) *before* the transformer, all hidden states but the first.
+        """
+        with self._placed() as device:
+            rows = FrameFeatures(self, wave, frames, fps, device)
+            hidden = self.model.hidden_states(rows.read(0, frames))[first:]
+        embeddings = hidden.float().cpu()
+        if not embeddings.isfinite().all():
+            raise UserError(
+                f"{self.name} gave values beyond the range of {str(self.dtype).removeprefix('torch.')}: "
+                "set base_precision of Load Wav2Vec to bf16 or fp32."
+            )
+        return embeddings
+
+    @contextmanager
+    def _placed(self) -> Iterator[torch.device]:
+        if self.on_device is None:
+            yield next(self.model.parameters()).device
+            return
+        with self.on_device() as device:
+            yield device
+
+
+class FrameFeatures:
+    """The convolutional features of one sound at the video's frame rate, any stretch of frames at a time.
+
+    Only a few seconds of sound pass the convolutions at once. The group norm behind the first of them is over the whole
+    sound, so its statistics are measured first; a stretch then has the numbers that it has in the whole.
+    """
+
+    def __init__(
+        self, encoder: Wav2VecEncoder, wave: Tensor, frames: int, fps: Fraction | None, device: torch.device
+    ) -> None:
+        self.extractor = encoder.model.feature_extractor
+        self.config = encoder.config
+        self.dtype = encoder.dtype
+        self.device = device
+        short = self.config.field_samples - len(wave)
+        self.wave = torch.nn.functional.pad(wave, (0, short)) if short > 0 else wave
+        self.frames = frames
+        self.features_per_frame = None if fps is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / fps
+        self.count = self.config.feature_count(len(self.wave))
+        self.shift, self.scale = _normalisation(self.wave) if encoder.do_normalize else (0.0, 1.0)
+        self.stats = self._measure() if self.config.group_norm else None
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Features of the frames `start … stop - 1`, `[stop - start, conv channels]` on the device."""
+        step = max(1, CONV_SECONDS * SAMPLE_RATE // self.config.hop_samples * self.frames // self.count)
+        return torch.cat([self._read(i, min(i + step, stop)) for i in range(start, stop, step)])
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        """As `read`, in one go."""
+        left, share = self._places(start, stop)
+        share = share.to(self.device)[:, None]
+        first, last = int(left[0]), min(int(left[-1]) + 1, self.count - 1)
+        hop = self.config.hop_samples
+        samples = self._samples(first * hop, last * hop + self.config.field_samples)
+        features = self.extractor(samples, self.stats).float()  # [last - first + 1, conv channels]
+        left = (left - first).to(self.device)
+        right = (left + 1).clamp(max=last - first)
+        return ((1 - share) * features[left] + share * features[right]).to(self.dtype)
+
+    def _places(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Where the frames lie among the features: the feature before each (int64), and the share of the next one."""
+        last = self.count - 1
+        if self.features_per_frame is not None:
+            per, gaps = self.features_per_frame.as_integer_ratio()
+            place = torch.arange(start, stop) * per
+            left = torch.div(place, gaps, rounding_mode="floor")
+            return left.clamp(max=last), ((place - left * gaps).double() / gaps).float()
+        # Rounded to float32 as in torch's `interpolate`, which the reference calls: exact places differ by up to 1e-4
+        # in the embeddings.
+        place = torch.arange(start, stop, dtype=torch.float32)
+        place = place * (torch.tensor(float(last)) / torch.tensor(max(1.0, self.frames - 1.0)))
+        left = place.long().clamp(max=last)
+        return left, place - left
+
+    def _samples(self, start: int, stop: int) -> Tensor:
+        piece = (self.wave[start:stop].float() - self.shift) * self.scale
+        return piece.to(self.device, self.dtype)
+
+    def _measure(self) -> ChannelStats:
+        """Statistics of the first convolution over the whole sound."""
+        kernel, stride = self.config.conv_kernels[0], self.config.conv_strides[0]
+        total = (len(self.wave) - kernel) // stride + 1
+        step = CONV_SECONDS * SAMPLE_RATE // stride
+        stats = None
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            piece = self.extractor.stats(self._samples(start * stride, (stop - 1) * stride + kernel))
+            stats = piece if stats is None else stats.merge(piece)
+        return stats
+
+
+def _normalisation(wave: Tensor) -> tuple[float, float]:
+    """Shift and scale to zero mean and unit variance, as transformers' feature extractor does it."""
+    step = CONV_SECONDS * SAMPLE_RATE
+    total = squares = 0.0
+    for start in range(0, len(wave), step):
+        piece = wave[start : start + step].double()
+        total += float(piece.sum())
+        squares += float(piece.square().sum())
+    mean = total / len(wave)
+    variance = max(0.0, squares / len(wave) - mean * mean)
+    return mean, (variance + 1e-7) ** -0.5
+
+
+def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True) -> Wav2VecEncoder:
+    """Load a wav2vec 2.0 checkpoint (see `read_checkpoint`) for work in `precision`: fp32, fp16 or bf16.
+
+    On a CPU fp16 is computed in float32, which is faster there and loses nothing. The weights stay on the CPU; `ops`
+    names the layer classes (`torch.nn` or one of `comfy.ops`).
+    """
+    if precision not in DTYPES:
+        raise UserError(f"base_precision is {precision}, and one of {', '.join(DTYPES)} is needed.")
+    dtype = DTYPES[precision]
+    if cpu and dtype == torch.float16:
+        log.info("Wav2Vec %s: fp16 on a CPU is computed in fp32.", path.name)
+        dtype = torch.float32
+    checkpoint = read_checkpoint(path)
+    with torch.device("meta"):
+        model = Wav2VecModel(checkpoint.config, ops)
+    wanted = {k: v.shape for k, v in model.state_dict().items()}
+    for key, shape in wanted.items():
+        found = checkpoint.weights.get(key)
+        if found is None or found.shape != shape:
+            what = "is missing" if found is None else f"has the shape {list(found.shape)}"
+            raise UserError(
+                f"{path.name} is no complete wav2vec2: {key} {what} and {list(shape)} is needed; download it again."
+            )
+    unknown = sorted(checkpoint.weights.keys() - wanted.keys())
+    if unknown:
+        log.warning("Wav2Vec %s: %d tensors are not used (%s).", path.name, len(unknown), ", ".join(unknown[:3]))
+    model.load_state_dict({k: checkpoint.weights[k].to(dtype) for k in wanted}, assign=True)
+    model.eval().requires_grad_(False)
+    return Wav2VecEncoder(model, dtype, checkpoint.do_normalize, path.name)

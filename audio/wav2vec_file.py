@@ -1,0 +1,241 @@
+"""Reading a wav2vec 2.0 checkpoint: any of the formats people have, its sizes taken from its tensors.
+
+Key names are those of `transformers` (with or without a prefix); the weight norm of the positional convolution is
+folded into one weight on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .wav2vec_model import Wav2VecConfig
+
+log = logging.getLogger(__name__)
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")  # in a folder, best first
+FIRST_CONV = "feature_extractor.conv_layers.0.conv.weight"
+POSITION = "encoder.pos_conv_embed.conv."
+BASE_STRIDES = (5, 2, 2, 2, 2, 2, 2)  # wav2vec 2.0's only published front; strides leave no trace in the tensors
+HEAD_CHANNELS = 64
+# Training-only parts of published checkpoints: the quantizer, projections, mask embedding and heads.
+IGNORED = ("quantizer.", "project_hid.", "project_q.", "masked_spec_embed", "lm_head.", "classifier.", "projector.")
+ADVICE = "choose a wav2vec2-base checkpoint such as chinese-wav2vec2-base"
+# First key that tells another model, and what to call it; looked up in this order.
+FOREIGN = (
+    ("rel_attn_embed", "a WavLM encoder"),
+    ("hubert.", "a HuBERT encoder"),
+    ("model.encoder.embed_positions.weight", "a Whisper encoder"),
+    ("encoder.embed_positions.weight", "a Whisper encoder"),
+    ("lora_", "a LoRA"),
+    ("audio_proj.", "an InfiniteTalk or MultiTalk checkpoint"),
+    ("self_attn.norm_q.weight", "a Wan video model"),
+    ("double_blocks.", "a Flux or Hunyuan model"),
+    ("visual_projection", "a CLIP model"),
+    ("vision_model.", "a CLIP vision model"),
+    ("relative_attention_bias", "a T5 text encoder"),
+    ("decoder.conv_in", "a VAE"),
+    ("decoder.head.0.gamma", "a Wan VAE"),
+    ("model.layers.0.self_attn.q_proj.weight", "a language model"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: sizes, weights under the names of `Wav2VecModel`, and the folder's wish to normalise."""
+
+    config: Wav2VecConfig
+    weights: dict[str, Tensor]
+    do_normalize: bool  # zero mean and unit variance of the waveform, if preprocessor_config.json says so
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a `.safetensors` or PyTorch file, or a Hugging Face folder with config.json.
+
+    A config.json is only believed for what tensors cannot tell (heads, strides, epsilon, the place of the layer norms),
+    and its sizes must agree with them. Raises `UserError` for a file that cannot be read or is no wav2vec 2.0.
+    """
+    settings: dict[str, Any] = {}
+    do_normalize = False
+    file = path
+    if path.is_dir():
+        settings = _read_json(path / "config.json")
+        preprocessor = path / "preprocessor_config.json"
+        if preprocessor.is_file():
+            do_normalize = bool(_read_json(preprocessor).get("do_normalize", True))
+        file = _weights_in(path)
+    kind = settings.get("model_type", "wav2vec2")
+    if kind != "wav2vec2":
+        raise UserError(f"{path.name} is a model of type {kind}, and wav2vec2 is needed: {ADVICE}.")
+    weights = _canonical(_read_tensors(file), path.name)
+    config = _with_settings(_config_of(weights, path.name, settings), settings, path.name)
+    return Checkpoint(config, weights, do_normalize)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.parent.name}/{path.name} cannot be read ({error}): download it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path.parent.name}/{path.name} holds no settings: download it again.")
+    return content
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"The folder {folder.name} has a config.json but none of {', '.join(WEIGHT_FILES)}: put the weights beside it."
+    )
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    """Every tensor of the file; nothing in it is ever executed."""
+    with file.open("rb") as stream:
+        head = stream.read(16)
+    if not head:
+        raise UserError(f"{file.name} is empty: download it again.")
+    if head.startswith(b"GGUF"):
+        raise UserError(f"{file.name} is a GGUF file, which no wav2vec2 comes in: {ADVICE}.")
+    if file.suffix.lower() in (".safetensors", ".sft") or head[8:9] == b"{":
+        return _read_safetensors(file)
+    return _read_pickle(file)
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file.name} is no complete safetensors file ({error}): download it again.") from error
+
+
+def _read_pickle(file: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(
+            f"{file.name} is no PyTorch file of plain tensors ({reason}): take a .safetensors or pytorch_model.bin "
+            "file in the layout of Hugging Face."
+        ) from error
+    while isinstance(content, Mapping) and not any(isinstance(v, Tensor) for v in content.values()):
+        inner = [content[k] for k in ("state_dict", "model", "module") if isinstance(content.get(k), Mapping)]
+        if not inner:
+            break
+        content = inner[0]
+    if not isinstance(content, Mapping):
+        raise UserError(f"{file.name} holds a {type(content).__name__} and no named tensors: {ADVICE}.")
+    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+
+
+def _canonical(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The encoder's tensors without prefix, training-only parts and weight norm."""
+    first = next((k for k in tensors if k.endswith(FIRST_CONV)), None)
+    foreign = _foreign_model(tensors)
+    if first is None or foreign:
+        found = foreign or f"{len(tensors)} tensors" + (f" such as {min(tensors)}" if tensors else "")
+        raise UserError(f"{name} holds {found}, and a wav2vec2 encoder is needed: {ADVICE}.")
+    prefix = first.removesuffix(FIRST_CONV)
+    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    weights = {k: v for k, v in weights.items() if not k.startswith(IGNORED)}
+    for gain, direction in (
+        ("weight_g", "weight_v"),
+        ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+    ):
+        if POSITION + gain in weights and POSITION + direction in weights:
+            g, v = (weights.pop(POSITION + k).float() for k in (gain, direction))
+            # Weight norm over all but the kernel's axis (Salimans and Kingma 2016; dim=2 in wav2vec 2.0).
+            weights[POSITION + "weight"] = v * (g / v.norm(dim=(0, 1), keepdim=True))
+    return weights
+
+
+def _foreign_model(keys: Iterable[str]) -> str | None:
+    """What another model the keys belong to, as far as they tell."""
+    keys = list(keys)
+    return next((label for mark, label in FOREIGN if any(mark in k for k in keys)), None)
+
+
+def _numbered(weights: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
+    """Tensors `pattern.format(0)`, `pattern.format(1)` … as far as they go."""
+    found: list[Tensor] = []
+    while pattern.format(len(found)) in weights:
+        found.append(weights[pattern.format(len(found))])
+    return found
+
+
+def _config_of(weights: Mapping[str, Tensor], name: str, settings: Mapping[str, Any]) -> Wav2VecConfig:
+    """The sizes that the tensors tell."""
+    convs = _numbered(weights, "feature_extractor.conv_layers.{}.conv.weight")
+    dense = _numbered(weights, "encoder.layers.{}.feed_forward.intermediate_dense.weight")
+    position = weights.get(POSITION + "weight")
+    if not dense or position is None or any(w.ndim != 3 for w in (*convs, position)):
+        raise UserError(
+            f"{name} has a wav2vec2 front but no wav2vec2 transformer ({len(dense)} layers, positional convolution "
+            f"{'found' if position is not None else 'missing'}): {ADVICE}."
+        )
+    channels = dense[0].shape[1]
+    strides = tuple(settings.get("conv_stride", BASE_STRIDES))
+    if len(strides) != len(convs):
+        raise UserError(
+            f"{name} has {len(convs)} convolutions for {len(strides)} strides: give its folder with config.json."
+        )
+    heads = int(settings.get("num_attention_heads", max(1, channels // HEAD_CHANNELS)))
+    if heads < 1 or channels % heads:
+        raise UserError(
+            f"{name} is {channels} wide, which {heads} heads do not divide: give its folder with config.json."
+        )
+    group_norm = "feature_extractor.conv_layers.1.layer_norm.weight" not in weights
+    return Wav2VecConfig(
+        channels=channels,
+        layers=len(dense),
+        heads=heads,
+        feed_forward=dense[0].shape[0],
+        conv_channels=tuple(w.shape[0] for w in convs),
+        conv_kernels=tuple(w.shape[2] for w in convs),
+        conv_strides=strides,
+        conv_bias="feature_extractor.conv_layers.0.conv.bias" in weights,
+        group_norm=group_norm,
+        # Keys do not tell; in every published model it goes with the norms of the convolutions.
+        stable_layer_norm=bool(settings.get("do_stable_layer_norm", not group_norm)),
+        position_kernel=position.shape[2],
+        position_groups=channels // position.shape[1],
+        eps=float(settings.get("layer_norm_eps", 1e-5)),
+    )
+
+
+def _with_settings(config: Wav2VecConfig, settings: Mapping[str, Any], name: str) -> Wav2VecConfig:
+    """`config` again, after config.json was found to agree with it."""
+    told = {
+        "hidden_size": config.channels,
+        "num_hidden_layers": config.layers,
+        "intermediate_size": config.feed_forward,
+        "conv_dim": list(config.conv_channels),
+        "conv_kernel": list(config.conv_kernels),
+        "conv_bias": config.conv_bias,
+        "num_conv_pos_embeddings": config.position_kernel,
+        "num_conv_pos_embedding_groups": config.position_groups,
+        "feat_extract_norm": "group" if config.group_norm else "layer",
+        "hidden_act": "gelu",
+        "feat_extract_activation": "gelu",
+    }
+    for key, value in told.items():
+        if key in settings and settings[key] != value:
+            raise UserError(
+                f"{name}/config.json says {key} {settings[key]} and the weights are made for {value}: "
+                "download both from one place."
+            )
+    return config
