@@ -113,7 +113,7 @@ def _unload(patcher: Any) -> None:
     mm.soft_empty_cache()
 
 
-class Wav2VecLoader(io.ComfyNode):
+class InfiniteTalkWav2VecLoader(io.ComfyNode):
     """Loads the model that hears the speech."""
 
     @classmethod
@@ -163,7 +163,7 @@ class Wav2VecLoader(io.ComfyNode):
         return io.NodeOutput(load_for_core(find_model(model), base_precision, load_device))
 
 
-class LoadAudioFile(io.ComfyNode):
+class InfiniteTalkLoadAudio(io.ComfyNode):
     """Reads a sound file, or the sound of a video."""
 
     @classmethod
@@ -272,7 +272,7 @@ def _temp_folder() -> Path:
     return folder
 
 
-class AudioEmbeds(io.ComfyNode):
+class InfiniteTalkAudioEmbeds(io.ComfyNode):
     """Turns speech into what moves the lips."""
 
     @classmethod
@@ -385,4 +385,4 @@ def _say_on_node(node_id: str | None, text: str) -> None:
         PromptServer.instance.send_progress_text(text, node_id)
 
 
-AUDIO_NODES: list[type[io.ComfyNode]] = [Wav2VecLoader, LoadAudioFile, AudioEmbeds]
+AUDIO_NODES: list[type[io.ComfyNode]] = [InfiniteTalkWav2VecLoader, InfiniteTalkLoadAudio, InfiniteTalkAudioEmbeds]
