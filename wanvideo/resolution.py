@@ -44,7 +44,7 @@ def video_size(resolution: Resolution, image_height: int, image_width: int, cust
         custom: (height, width), used for `custom` only.
 
     Raises:
-        UserError: a custom size that is not a multiple of 16.
+        UserError: an unknown resolution, or a custom size that is not a multiple of 16.
     """
     if resolution in BUCKETS:
         ratio = image_height / image_width
@@ -52,7 +52,11 @@ def video_size(resolution: Resolution, image_height: int, image_width: int, cust
         return buckets[min(buckets, key=lambda bucket: abs(bucket - ratio))]
     if resolution == "from image":
         return round_size(image_height), round_size(image_width)
+    if resolution != "custom":
+        raise UserError(f"There is no resolution '{resolution}': choose {', '.join(BUCKETS)}, from image or custom.")
     for name, size in zip(("height", "width"), custom, strict=True):
+        if size < SIZE_STEP:
+            raise UserError(f"{name} is {size}: set it to {SIZE_STEP} or more.")
         if size % SIZE_STEP:
             raise UserError(
                 f"{name} is {size}, but the video model works in steps of {SIZE_STEP} pixels: set it to "

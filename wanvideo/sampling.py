@@ -229,6 +229,11 @@ class WindowLoop:
         return self._silent
 
 
+def to_8_bit(frames: Tensor) -> Tensor:
+    """Frames in 0 … 1 as uint8, rounded."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def stop_if_interrupted() -> None:
     """Raise core's own exception when the user has pressed Cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()

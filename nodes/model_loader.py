@@ -1,0 +1,71 @@
+"""Load InfiniteTalk: the weights that make a Wan model listen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..errors import UserError
+from .types import CATEGORY, InfiniteTalkModel
+
+FOLDERS = ("model_patches", "diffusion_models")
+NO_FILE = "put InfiniteTalk weights into models/model_patches"
+
+
+def _files() -> dict[str, Path]:
+    """Every weight file of the folders by its name in the list; the first folder wins."""
+    found: dict[str, Path] = {}
+    for folder in reversed(FOLDERS):
+        for root in reversed(folder_paths.get_folder_paths(folder)):
+            for path in Path(root).rglob("*.gguf"):
+                found[path.relative_to(root).as_posix()] = path
+        for name in folder_paths.get_filename_list(folder):
+            found[name.replace("\\", "/")] = Path(folder_paths.get_full_path_or_raise(folder, name))
+    return dict(sorted(found.items()))
+
+
+class InfiniteTalkModelLoader(io.ComfyNode):
+    """Thin over `wanvideo.checkpoint`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs; ids are public for ever."""
+        return io.Schema(
+            node_id="InfiniteTalkModelLoader",
+            display_name="Load InfiniteTalk",
+            category=CATEGORY,
+            description="Loads InfiniteTalk's (or MultiTalk's) own weights, with which a Wan 2.1 I2V model follows "
+            "speech.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(_files()),
+                    tooltip="InfiniteTalk weights from models/model_patches or models/diffusion_models: "
+                    "fp32, fp16, bf16, scaled fp8 (.safetensors) or .gguf.",
+                )
+            ],
+            outputs=[
+                InfiniteTalkModel.Output(
+                    "infinitetalk", display_name="infinitetalk", tooltip="For the InfiniteTalk Sampler."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str = "") -> bool | str:
+        """Refuse a file that is not there, before anything runs."""
+        if model in _files():
+            return True
+        return f"There is no InfiniteTalk file '{model}': {NO_FILE} (or models/diffusion_models) and choose it."
+
+    @classmethod
+    def execute(cls, model: str) -> io.NodeOutput:
+        """Load the file."""
+        from ..wanvideo.checkpoint import load_infinitetalk
+
+        path = _files().get(model)
+        if path is None:
+            raise UserError(f"There is no InfiniteTalk file '{model}': {NO_FILE} and choose it.")
+        return io.NodeOutput(load_infinitetalk(path))

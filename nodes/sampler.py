@@ -1,0 +1,181 @@
+"""InfiniteTalk Sampler: picture and voices in, talking video out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from server import PromptServer
+from torch import Tensor
+
+from ..audio.embeds import AudioEmbeds
+from ..errors import UserError
+from ..video_io.frame_store import FrameStore
+from ..video_io.images import frames_as_image
+from ..video_io.runs import clean_old_runs
+from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
+from .video_output import StoredVideoInput
+
+log = logging.getLogger(__name__)
+
+
+class InfiniteTalkSampler(io.ComfyNode):
+    """Thin over `wanvideo.job` (what is made) and `video_io.frame_store` (where it is kept)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs; ids are public for ever."""
+        return sampler_schema()
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> bool:
+        """Whether the prompt now running asks a sampler for its IMAGE, which is only made on demand.
+
+        Connecting something to it later must not meet the cached outputs of a run without it.
+        """
+        running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+        return any(
+            image_is_wanted(prompt, node_id)
+            for _, _, prompt, *_ in running
+            for node_id, node in prompt.items()
+            if node["class_type"] == NODE_ID
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        resolution: str = "480p",
+        width: int = 832,
+        height: int = 480,
+        window_frames: int = 81,
+        motion_frames: int = 9,
+    ) -> bool | str:
+        """Refuse sizes and lengths that cannot work, before anything runs."""
+        from ..wanvideo.resolution import video_size
+        from ..wanvideo.windows import check_window
+
+        try:
+            check_window(window_frames, motion_frames)
+            video_size(resolution, 480, 832, (height, width))
+        except UserError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        infinitetalk: ModelPatcher,
+        audio_embeds: AudioEmbeds,
+        vae: Any,
+        resolution: str,
+        width: int,
+        height: int,
+        seed: int,
+        steps: int,
+        text_cfg: float,
+        audio_cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        shift: float,
+        window_frames: int,
+        motion_frames: int,
+        audio_scale: float,
+        color_correction: float,
+        apg: bool,
+        end_padding: str,
+        resume: bool,
+        image: Tensor | None = None,
+        source_video: Any | None = None,
+        positive: Any | None = None,
+        negative: Any | None = None,
+        clip_vision: Any | None = None,
+        speaker_masks: Tensor | None = None,
+        audio: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Check everything, then sample what is not on disk yet."""
+        from ..wanvideo.guider import Guidance
+        from ..wanvideo.job import TalkingVideoJob
+        from ..wanvideo.pictures import Pictures
+        from ..wanvideo.resolution import video_size
+        from ..wanvideo.sampling import SamplerSettings
+
+        images = _one_source(image, source_video)
+        job = TalkingVideoJob(
+            model=model,
+            infinitetalk=infinitetalk,
+            embeds=audio_embeds,
+            vae=vae,
+            pictures=Pictures(images, video_size(resolution, *images.shape[1:3], (height, width))),
+            settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
+            guidance=Guidance(text_cfg, audio_cfg, apg),
+            window_frames=window_frames,
+            motion_frames=motion_frames,
+            audio_scale=audio_scale,
+            positive=positive,
+            negative=negative,
+            clip_vision=clip_vision,
+            speaker_masks=speaker_masks,
+        )
+        node_id = cls.hidden.unique_id
+        store = _sample(job, node_id, resume)
+        video = StoredVideoInput(store, audio or audio_embeds.sound)
+        wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
+        return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
+
+
+def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
+    """Whether any node of an API prompt takes the sampler's IMAGE output."""
+    return any(
+        isinstance(value, list) and value[:2] == [node_id, IMAGE_OUTPUT]
+        for node in prompt.values()
+        for value in node["inputs"].values()
+    )
+
+
+def _one_source(image: Tensor | None, source_video: Any | None) -> Tensor:
+    if source_video is not None:
+        raise UserError(
+            "source_video is not supported yet: connect a picture, or a video's frames (Get Video Components), to "
+            "`image`."
+        )
+    if image is None:
+        raise UserError("There is no picture: connect an image to `image` (Load Image).")
+    return image
+
+
+def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:
+    """Sample all windows that are still to be made; each is on disk before the next one begins."""
+    from ..wanvideo.fingerprint import job_fingerprint, window_keys
+    from ..wanvideo.sampling import to_8_bit
+    from .progress import SamplingProgress, show_text
+
+    height, width = job.pictures.size
+    runs = Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs"
+    with FrameStore.open(
+        runs,
+        job_fingerprint(job),
+        width=width,
+        height=height,
+        fps=job.embeds.fps,
+        frames=job.embeds.frames,
+        resume=resume,
+        window_keys=window_keys(job),
+    ) as store:
+        clean_old_runs(runs, keep=[store.folder])
+        done, total = store.windows_done, len(job.windows)
+        if done:
+            text = f"Resumed at window {min(done + 1, total)} of {total}" + (": all done" if store.complete else "")
+            log.info("InfiniteTalk: %s", text)
+            show_text(node_id, text)
+        if not store.complete:
+            progress = SamplingProgress(node_id, job.model, total, job.settings.steps, done)
+            state = store.state()
+            for finished in job.run(progress, done, state and state["motion"]):
+                store.append(to_8_bit(finished.frames), {"motion": finished.motion})
+                log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
+        return store

@@ -1,0 +1,188 @@
+"""The sampler's inputs and outputs."""
+
+from __future__ import annotations
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from .types import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
+
+NODE_ID = "InfiniteTalkSampler"
+IMAGE_OUTPUT = 1
+"""Index of the IMAGE output."""
+
+RESOLUTIONS = ["480p", "720p", "from image", "custom"]
+END_PADDINGS = ["silence", "mirror"]
+
+
+def sampler_schema() -> io.Schema:
+    """Schema of the InfiniteTalk Sampler; ids are public for ever."""
+    return io.Schema(
+        node_id=NODE_ID,
+        display_name="InfiniteTalk Sampler",
+        category=CATEGORY,
+        description="Makes the person in a picture (or video) say the audio, for as long as the audio is. "
+        "Finished windows are kept on disk: memory stays flat, and a job that was stopped goes on where it was.",
+        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows()],
+        outputs=[
+            io.Video.Output("talking_video", display_name="video", tooltip="The video with its sound."),
+            io.Image.Output("frames", display_name="images", tooltip="All frames; only made when connected."),
+            io.Int.Output("frame_count", display_name="frames", tooltip="Number of frames."),
+        ],
+        hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+    )
+
+
+def _models() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="A Wan 2.1 image-to-video model (I2V 14B), with or without LoRAs."),
+        InfiniteTalkModel.Input("infinitetalk", tooltip="From Load InfiniteTalk."),
+        InfiniteTalkAudio.Input("audio_embeds", tooltip="From Audio Embeds: what is said, and how long the video is."),
+        io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+    ]
+
+
+def _sources() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "image",
+            optional=True,
+            tooltip="The picture that talks. More than one image is taken as the frames of a source video.",
+        ),
+        io.Video.Input("source_video", optional=True, tooltip="A video to dub, in place of a picture."),
+        io.Conditioning.Input("positive", optional=True, tooltip="The prompt. Unconnected: zero embeddings."),
+        io.Conditioning.Input("negative", optional=True, tooltip="The negative prompt. Unconnected: zero embeddings."),
+        io.ClipVision.Input(
+            "clip_vision",
+            optional=True,
+            tooltip="clip_vision_h, which the model uses to keep the face. Unconnected: zero embeddings.",
+        ),
+        io.Mask.Input(
+            "speaker_masks",
+            optional=True,
+            tooltip="With two voices: one mask per speaker (Speaker Masks). Unconnected: left and right half. "
+            "InfiniteTalk is trained on two speakers.",
+        ),
+        io.Audio.Input("audio", optional=True, tooltip="Sound for the video, in place of the voices' own."),
+    ]
+
+
+def _size() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "resolution",
+            options=RESOLUTIONS,
+            default="480p",
+            tooltip="480p and 720p: the trained size nearest to the picture's shape. from image: the picture's own "
+            "size. The picture is scaled to cover the size and cropped in the middle.",
+        ),
+        io.Int.Input("width", default=832, min=16, max=8192, step=16, tooltip="For resolution custom only."),
+        io.Int.Input("height", default=480, min=16, max=8192, step=16, tooltip="For resolution custom only."),
+    ]
+
+
+def _sampling() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**64 - 1,
+            control_after_generate=True,
+            tooltip="Another seed, another performance. The same seed and inputs give the same video.",
+        ),
+        io.Int.Input(
+            "steps", default=40, min=1, max=1000, tooltip="40; 8 with the FusionX LoRA, 4 to 6 with lightx2v."
+        ),
+        io.Float.Input(
+            "text_cfg",
+            default=5.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="How closely the prompt is followed. 5; 1 with distilled LoRAs, which saves a third of the time.",
+        ),
+        io.Float.Input(
+            "audio_cfg",
+            default=4.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="How strongly the mouth follows the audio. 4; 2 with FusionX, 1 with lightx2v.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.SAMPLER_NAMES,
+            default="euler",
+            tooltip="euler is the authors' own.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=["infinitetalk", *comfy.samplers.SCHEDULER_NAMES],
+            default="infinitetalk",
+            tooltip="infinitetalk is the authors' own.",
+        ),
+        io.Float.Input(
+            "shift",
+            default=7.0,
+            min=0.01,
+            max=100.0,
+            step=0.01,
+            tooltip="7 for 480p, 11 for 720p, 2 with FusionX. A ModelSamplingSD3 node before the sampler wins over it, "
+            "except with the scheduler infinitetalk.",
+        ),
+    ]
+
+
+def _windows() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "window_frames",
+            default=81,
+            min=5,
+            max=1025,
+            step=4,
+            tooltip="Frames sampled at once, 4n + 1. The model was trained on 81; fewer need less memory.",
+        ),
+        io.Int.Input(
+            "motion_frames",
+            default=9,
+            min=1,
+            max=1021,
+            step=4,
+            tooltip="Frames that a window takes over from the one before, 4n + 1.",
+        ),
+        io.Float.Input(
+            "audio_scale",
+            default=1.0,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            tooltip="Strength of the audio inside the model. Leave it at 1 and use audio_cfg first.",
+        ),
+        io.Float.Input(
+            "color_correction",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Pulls the colours of every frame towards the picture's, against drift in long videos.",
+        ),
+        io.Boolean.Input(
+            "apg",
+            default=False,
+            tooltip="Adaptive projected guidance: less saturation and artefacts at high guidance.",
+        ),
+        io.Combo.Input(
+            "end_padding",
+            options=END_PADDINGS,
+            default="silence",
+            tooltip="What the last window hears after the end: silence (a closed mouth), or the audio mirrored, as the "
+            "authors do.",
+        ),
+        io.Boolean.Input(
+            "resume",
+            default=True,
+            tooltip="Go on after the last finished window of a job with the same inputs that was stopped.",
+        ),
+    ]

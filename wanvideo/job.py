@@ -1,0 +1,158 @@
+"""One talking video, from checked inputs to stored frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..errors import UserError
+from .base_model import check_base_model
+from .conditioning import Conditioning, empty_text
+from .guider import Guidance
+from .hooks import attach
+from .keyframe import KeyframeEncoder
+from .masks import half_masks, token_masks
+from .modules import InfiniteTalk
+from .pictures import Pictures
+from .sampling import (
+    INFINITETALK_SCHEDULE,
+    FinishedWindow,
+    Models,
+    Observer,
+    Prompts,
+    SamplerSettings,
+    WindowLoop,
+    with_shift,
+)
+from .speakers import TRAINED_SPEAKERS
+from .windows import Window, plan_windows
+
+if TYPE_CHECKING:
+    from ..audio.embeds import AudioEmbeds
+
+FINITE_CHECK_FRAMES = 1024
+"""Frames of embeddings that are looked at in one go (long ones may lie in a file)."""
+
+
+@dataclass(frozen=True)
+class TalkingVideoJob:
+    """Everything that decides the pixels of one video. Making one checks all of it, before any long work.
+
+    Raises:
+        UserError: something does not fit together; the sentence names it.
+    """
+
+    model: ModelPatcher
+    infinitetalk: ModelPatcher
+    embeds: AudioEmbeds
+    vae: Any
+    pictures: Pictures
+    settings: SamplerSettings
+    guidance: Guidance
+    window_frames: int = 81
+    motion_frames: int = 9
+    audio_scale: float = 1.0
+    positive: Conditioning | None = None
+    negative: Conditioning | None = None
+    clip_vision: Any | None = None
+    speaker_masks: Tensor | None = None
+    """`[speakers, H, W]` in 0 … 1 over the picture."""
+
+    def __post_init__(self) -> None:
+        config = self._weights.config
+        check_base_model(self.model, config)
+        _check_vae(self.vae)
+        _check_embeds(self.embeds, config.embedding_size)
+        _check_guidance(self.model, self.guidance)
+        if self.settings.sampler_name not in comfy.samplers.SAMPLER_NAMES:
+            raise UserError(f"There is no sampler named {self.settings.sampler_name}: choose one from the list.")
+        if self.settings.scheduler not in (INFINITETALK_SCHEDULE, *comfy.samplers.SCHEDULER_NAMES):
+            raise UserError(f"There is no scheduler named {self.settings.scheduler}: choose one from the list.")
+        self.windows, self._token_masks  # noqa: B018  (both refuse what cannot work)
+
+    @property
+    def _weights(self) -> InfiniteTalk:
+        return self.infinitetalk.model
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """All windows of the video, in order."""
+        return plan_windows(self.embeds.frames, self.window_frames, self.motion_frames)
+
+    @cached_property
+    def _token_masks(self) -> Tensor | None:
+        """Speaker masks per token `[3, S]`, None with one speaker."""
+        if len(self.embeds.features) == 1:
+            return None
+        source, size = self.pictures.source_size, self.pictures.size
+        masks = half_masks(*source) if self.speaker_masks is None else self.speaker_masks
+        return token_masks(masks, source, size)
+
+    def run(self, observer: Observer, windows_done: int = 0, motion: Tensor | None = None) -> Iterator[FinishedWindow]:
+        """Sample the windows that are still to be made, one by one.
+
+        Args:
+            windows_done: windows that are finished already.
+            motion: motion frames of the last of them, `[motion_frames, H, W, 3]`.
+        """
+        patched = attach(self.model, self.infinitetalk, self.audio_scale, self._token_masks)
+        if self.settings.scheduler != INFINITETALK_SCHEDULE:
+            patched = with_shift(patched, self.settings.shift)
+        empty = empty_text(self.model.get_model_object("diffusion_model").text_dim)
+        loop = WindowLoop(
+            Models(patched, self.infinitetalk, self.vae),
+            KeyframeEncoder(self.vae, self.clip_vision, self.window_frames),
+            self.pictures.at,
+            self.embeds,
+            Prompts(self.positive or empty, self.negative or empty),
+            self.guidance,
+            self.settings,
+            self.motion_frames,
+            observer,
+        )
+        return loop.run(self.windows[windows_done:], motion)
+
+
+def _check_vae(vae: Any) -> None:
+    channels = getattr(vae, "latent_channels", None)
+    if channels != 16 or getattr(vae, "latent_dim", None) != 3:
+        raise UserError(
+            f"The VAE makes latents of {channels} channels for {'video' if vae.latent_dim == 3 else 'pictures'}, but "
+            "InfiniteTalk needs Wan 2.1's: load wan_2.1_vae.safetensors in the node that feeds `vae`."
+        )
+
+
+def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
+    voices = len(embeds.features)
+    if voices > TRAINED_SPEAKERS:
+        raise UserError(
+            f"There are {voices} voices, but InfiniteTalk was trained on {TRAINED_SPEAKERS} speakers and sharing them "
+            f"is not supported yet: connect at most {TRAINED_SPEAKERS} voices to Audio Embeds."
+        )
+    for voice, features in enumerate(embeds.features, start=1):
+        layers, channels = features.shape[1:]
+        if layers * channels != expected:
+            raise UserError(
+                f"The wav2vec model gives {layers} layers × {channels} = {layers * channels} numbers per frame, but "
+                f"the InfiniteTalk weights expect {expected}: load chinese-wav2vec2-base (12 × 768) in Load Wav2Vec."
+            )
+        if not all(torch.isfinite(part).all() for part in features.split(FINITE_CHECK_FRAMES)):
+            raise UserError(
+                f"The embeddings of voice {voice} hold NaN or infinite numbers: load the wav2vec model in fp32, or "
+                "another file."
+            )
+
+
+def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:
+    if "sampler_cfg_function" in model.model_options and guidance.passes != ("positive",):
+        raise UserError(
+            "A node before the sampler replaces the guidance (a CFG node such as RescaleCFG), but InfiniteTalk has a "
+            "guidance of its own for text and audio: take that node out, or set text_cfg and audio_cfg to 1."
+        )
