@@ -12,9 +12,8 @@ two windows and of every eighth are kept.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -26,10 +25,8 @@ from .durable import flush_folder, write_durably
 from .file_lock import FileLock
 from .frame_reader import FrameReader
 from .manifest import Manifest, RunSpec, SavedState, WindowRecord
-from .run_search import RunPlan, file_names, open_run
-from .runs import delete_own_files, prepare_root, state_path, window_path
-
-log = logging.getLogger(__name__)
+from .run_search import RunPlan, open_run
+from .runs import folder_unusable, state_path, touch_run, window_path
 
 KEEP_STATE_EVERY = 8
 """Every so many windows the state is kept for good: at 72 + 9 frames it costs 6 % of the frames' space."""
@@ -47,7 +44,7 @@ class FrameStore:
         self._lock = lock
         self._manifest = manifest
         self._plan = plan
-        self._frames: FrameReader | None = None
+        self._reader: FrameReader | None = None
         self._let_others_read_when_complete()
 
     @classmethod
@@ -75,7 +72,10 @@ class FrameStore:
         Raises UserError when the folder cannot be used or the disk has too little space.
         """
         plan = RunPlan(RunSpec(fingerprint, width, height, fps, frames), window_keys)
-        folder, lock, manifest = open_run(prepare_root(Path(root)), plan, resume=resume)
+        try:
+            folder, lock, manifest = open_run(Path(root), plan, resume=resume)
+        except OSError as error:
+            raise folder_unusable(Path(root), error) from error
         return cls(folder, lock, manifest, plan)
 
     @property
@@ -99,8 +99,8 @@ class FrameStore:
         return self._manifest.complete
 
     def state(self) -> dict[str, Tensor] | None:
-        """What was given with the last window, bit for bit; None before the first window."""
-        if not self._manifest.windows:
+        """What was given with the last window, bit for bit; None where no window goes on from it."""
+        if not self._manifest.windows or self.complete:
             return None
         from safetensors.torch import load
 
@@ -135,14 +135,16 @@ class FrameStore:
 
     def reader(self) -> FrameReader:
         """The frames finished so far, for readers that outlive this store; they keep the run from being cleared."""
-        if self._frames is None or len(self._frames) != self.frames_done:
-            self._frames = FrameReader(self.folder, self._manifest)
-        return self._frames
+        if self._reader is None or len(self._reader) != self.frames_done:
+            self._reader = FrameReader(self.folder, self._manifest)
+        return self._reader
 
     def close(self) -> None:
         """Let other jobs have the run; readers made before keep what they read. May be called twice."""
+        if self._lock.held:
+            touch_run(self.folder)
         self._lock.release()
-        self._frames = None
+        self._reader = None
 
     def __enter__(self) -> FrameStore:
         return self
@@ -179,16 +181,23 @@ class FrameStore:
             state=SavedState(len(saved), write_durably(state_path(self.folder, window), saved)),
         )
         flush_folder(self.folder)
-        expired = window - 2  # the last two stay: one to go on from, one should that be damaged
-        if expired >= 0 and (expired + 1) % KEEP_STATE_EVERY:
-            windows = (*windows[:expired], replace(windows[expired], state=None), *windows[expired + 1 :])
-        manifest = replace(self._manifest, windows=(*windows, record))
+        expired = _expired_state(window)
+        manifest = self._manifest.with_window(record, expired)
         manifest.save(self.folder)
         self._manifest = manifest
-        delete_own_files(self.folder, keep=file_names(self.folder, manifest))
+        if expired is not None:
+            with contextlib.suppress(OSError):  # in use (Windows): the next opening deletes it
+                state_path(self.folder, expired).unlink(missing_ok=True)
 
     def _let_others_read_when_complete(self) -> None:
         """A complete run is only read from now on: mark it as used, and let other jobs read it too."""
         if self.complete:
             self.reader()
+            touch_run(self.folder)
             self._lock.release()
+
+
+def _expired_state(window: int) -> int | None:
+    """The window whose state is of no use any more once `window` is kept."""
+    expired = window - 2  # the last two stay: one to go on from, one should that be damaged
+    return expired if expired >= 0 and (expired + 1) % KEEP_STATE_EVERY else None

@@ -82,6 +82,11 @@ class Manifest:
         """The same run with its first `windows` windows only."""
         return replace(self, windows=self.windows[:windows])
 
+    def with_window(self, window: WindowRecord, expired: int | None) -> Manifest:
+        """The run with one more window, and without the state of the window number `expired`."""
+        kept = tuple(replace(old, state=None) if index == expired else old for index, old in enumerate(self.windows))
+        return replace(self, windows=(*kept, window))
+
     def save(self, folder: Path) -> None:
         """Write the manifest in one step, and then its backup in another: one of them is whole at any moment.
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from .durable import crc32_of_file, flush_folder
 from .file_lock import FileLock
-from .manifest import Manifest, RunSpec, load_manifest, next_link
+from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_link
 from .runs import (
     claim,
     delete_own_files,
-    folder_unusable,
     has_readers,
     make_run_folder,
     run_folders,
@@ -66,13 +66,18 @@ class RunPlan:
 
 
 def open_run(root: Path, plan: RunPlan, *, resume: bool) -> tuple[Path, FileLock, Manifest]:
-    """The folder for `plan` under `root`, locked, with what is already done in it. Raises UserError."""
+    """The folder for `plan` under `root`, locked, with what is already done in it.
+
+    Raises UserError when the disk has too little space and OSError when the folder cannot be used.
+    """
+    root.mkdir(parents=True, exist_ok=True)
     candidates = [
-        (plan.common_windows(manifest), folder)
+        (plan.common_windows(manifest), plan.goes_on(manifest), folder)
         for folder in run_folders(root, plan.spec.fingerprint)
         if (manifest := load_manifest(folder)) is not None and (resume or plan.goes_on(manifest))
     ]
-    for _, folder in sorted(candidates, key=lambda candidate: -candidate[0]):
+    # The most windows first; among equals a run that can be continued where it is.
+    for _, _, folder in sorted(candidates, key=lambda candidate: candidate[:2], reverse=True):
         lock = claim(folder)
         if lock is None:
             log.info("The run %s belongs to another job now", folder)
@@ -82,9 +87,10 @@ def open_run(root: Path, plan: RunPlan, *, resume: bool) -> tuple[Path, FileLock
         except BaseException:
             lock.release()
             raise
+        if opened is None or opened[0] != folder:
+            lock.release()
         if opened is not None:
             return opened
-        lock.release()
     return _begin(root, plan)
 
 
@@ -135,7 +141,7 @@ def _open_claimed(
         return _go_on(folder, lock, manifest, good)
     if not good.windows:
         return None
-    return _take_over(root, folder, lock, plan, good)
+    return _take_over(root, folder, plan, good)
 
 
 def _go_on(folder: Path, lock: FileLock, manifest: Manifest, good: Manifest) -> tuple[Path, FileLock, Manifest]:
@@ -143,17 +149,14 @@ def _go_on(folder: Path, lock: FileLock, manifest: Manifest, good: Manifest) -> 
         good.save(folder)
     delete_own_files(folder, keep=file_names(folder, good))
     touch_run(folder)
-    if good.windows:
-        log.info(
-            "Going on after window %d: %d of %d frames are in %s",
-            len(good.windows), good.frames_done, good.spec.frames, folder,
-        )  # fmt: skip
+    done, total = good.frames_done, good.spec.frames
+    log.info("Window %d is the next: %d of %d frames are in %s", len(good.windows) + 1, done, total, folder)
     return folder, lock, good
 
 
 def file_names(folder: Path, manifest: Manifest) -> set[str]:
-    """Names of the window and state files that `manifest` lists."""
-    names = set()
+    """Names of the files that belong to `manifest`, itself included."""
+    names = {MANIFEST_NAME, BACKUP_NAME}
     for window, record in enumerate(manifest.windows):
         names.add(window_path(folder, window).name)
         if record.state is not None:
@@ -163,40 +166,36 @@ def file_names(folder: Path, manifest: Manifest) -> set[str]:
 
 def _begin(root: Path, plan: RunPlan) -> tuple[Path, FileLock, Manifest]:
     check_disk(root, plan.spec, 0)
-    folder, lock = make_run_folder(root, plan.spec.fingerprint)
     manifest = Manifest(plan.spec)
-    _save_or_give_back(folder, lock, manifest)
+    with _new_folder(root, plan) as (folder, lock):
+        manifest.save(folder)
     return folder, lock, manifest
 
 
-def _take_over(
-    root: Path, donor: Path, donor_lock: FileLock, plan: RunPlan, good: Manifest
-) -> tuple[Path, FileLock, Manifest]:
+def _take_over(root: Path, donor: Path, plan: RunPlan, good: Manifest) -> tuple[Path, FileLock, Manifest]:
     """A new run that begins with the windows `good` of `donor`; the files are shared where the disk can."""
     check_disk(root, plan.spec, good.frames_done)
-    folder, lock = make_run_folder(root, plan.spec.fingerprint)
     manifest = Manifest(plan.spec, good.windows)
-    try:
-        for name in sorted(file_names(donor, good)):
+    with _new_folder(root, plan) as (folder, lock):
+        for name in sorted(file_names(donor, good) - {MANIFEST_NAME, BACKUP_NAME}):
             _link_or_copy(donor / name, folder / name)
         flush_folder(folder)
-    except OSError as error:
-        delete_own_files(folder)
-        lock.release(delete=True)
-        raise folder_unusable(folder, error) from error
-    _save_or_give_back(folder, lock, manifest)
-    donor_lock.release()
+        manifest.save(folder)
     log.info("Took over the first %d windows of %s", len(good.windows), donor)
     return folder, lock, manifest
 
 
-def _save_or_give_back(folder: Path, lock: FileLock, manifest: Manifest) -> None:
+@contextlib.contextmanager
+def _new_folder(root: Path, plan: RunPlan) -> Iterator[tuple[Path, FileLock]]:
+    """A new run folder, locked; it is removed again when the block does not succeed in filling it."""
+    folder, lock = make_run_folder(root, plan.spec.fingerprint)
     try:
-        manifest.save(folder)
-    except OSError as error:
+        yield folder, lock
+    except BaseException:
         delete_own_files(folder)
         lock.release(delete=True)
-        raise folder_unusable(folder, error) from error
+        folder.rmdir()
+        raise
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -22,12 +22,12 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import UserError
 from .file_lock import FileLock
-from .manifest import load_manifest
+from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
 from .names import WORKSPACE_PREFIX
 
 log = logging.getLogger(__name__)
@@ -40,20 +40,9 @@ MAX_TOTAL_BYTES = 100 * 10**9
 
 LOCK_NAME = "infinitetalk-run.lock"
 RUN_NAME = re.compile(r"run-[0-9a-f]{16}-\d+")
-OWN_FILE = re.compile(
-    r"manifest(\.backup)?\.json(\.new)?|window-\d+\.rgb|state-\d+\.safetensors|use-[0-9a-f]+\.lock|temporary-.+"
-)
-LEFTOVER = re.compile(r"manifest.*\.new|window-\d+\.rgb|state-\d+\.safetensors")
+OWN_FILE = re.compile(r"manifest(\.backup)?\.json(\.new)?|window-\d+\.rgb|state-\d+\.safetensors")
+READERS_FILE = re.compile(rf"temporary-.+|{re.escape(WORKSPACE_PREFIX)}.+")
 SECONDS_PER_DAY = 86400.0
-
-
-def prepare_root(root: Path) -> Path:
-    """Make the folder of all runs. Raises UserError when it cannot be made."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise folder_unusable(root, error) from error
-    return root
 
 
 def folder_unusable(folder: Path, error: OSError) -> UserError:
@@ -79,28 +68,29 @@ def run_folders(root: Path, fingerprint: str | None = None) -> list[Path]:
 
 
 def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
-    """A new, empty run folder and the lock on it. Raises UserError when it cannot be made or locked."""
+    """A run folder without a run and the lock on it: a new one, or one that a killed job had just made.
+
+    Raises OSError when it cannot be made or locked.
+    """
     for number in itertools.count(1):
         folder = root / f"{_stem(fingerprint)}-{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
+        folder.mkdir(exist_ok=True)
+        names = {path.name for path in folder.iterdir()}
+        if (names and LOCK_NAME not in names) or (lock := claim(folder)) is None:
             continue
-        except OSError as error:
-            raise folder_unusable(root, error) from error
-        if (lock := claim(folder)) is not None:
+        if not any((folder / name).exists() for name in (MANIFEST_NAME, BACKUP_NAME)):
+            delete_own_files(folder)
             return folder, lock
+        lock.release()
     raise AssertionError("unreachable: the numbers never end")
 
 
 def claim(folder: Path) -> FileLock | None:
-    """Lock a run folder for writing; None when another job has it. Raises UserError where that is unknown."""
+    """Lock a run folder for writing; None when another job has it. Raises OSError where it cannot be locked."""
     try:
         return FileLock.try_acquire(folder / LOCK_NAME)
     except FileNotFoundError:  # a cleaner was faster
         return None
-    except OSError as error:
-        raise folder_unusable(folder, error) from error
 
 
 def mark_in_use(folder: Path) -> FileLock:
@@ -144,21 +134,19 @@ def temporary_path(folder: Path, suffix: str) -> Path:
     return folder / f"temporary-{uuid.uuid4().hex}{suffix}"
 
 
-def delete_own_files(folder: Path, keep: Iterable[str] | None = None) -> None:
-    """Delete our files in a run folder that the caller has locked: all, or leftovers only.
+def delete_own_files(folder: Path, keep: Collection[str] = ()) -> None:
+    """Delete our files in a run folder that the caller has locked, but for the names in `keep` and the lock.
 
-    keep: names of the window and state files to keep; then manifests and whatever readers own stay as well.
+    What readers made stays while there is one, and is what a killed process left behind when there is none.
     A file that another program holds open (Windows) stays; it is written over or cleared another time.
     """
-    kept = None if keep is None else set(keep)
-    pattern = OWN_FILE if kept is None else LEFTOVER
+    readers = has_readers(folder)
     for path in sorted(folder.iterdir()):  # the manifest goes first, so half a run never looks whole
-        if keep is None and path.is_dir() and path.name.startswith(WORKSPACE_PREFIX):
-            shutil.rmtree(path, ignore_errors=True)  # of a save that was killed
-        if (kept and path.name in kept) or not pattern.fullmatch(path.name) or path.is_dir():
+        of_readers = READERS_FILE.fullmatch(path.name)
+        if path.name in keep or (readers if of_readers else not OWN_FILE.fullmatch(path.name)):
             continue
         try:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:
             log.debug("Could not delete %s yet: %s", path, error)
 

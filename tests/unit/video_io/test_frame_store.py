@@ -1,0 +1,216 @@
+"""Windows on disk: kept bit for bit, gone on with, taken over, never shared by two jobs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from infinitetalk.video_io.frame_store import KEEP_STATE_EVERY
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, names, open_store  # noqa: E402
+
+sys.path.remove(str(HERE))
+
+
+def test_frames_and_state_come_back_bit_for_bit(tmp_path):
+    state = {
+        "float32": torch.tensor([0.1, -0.0, float("nan"), 1e-45]),
+        "bfloat16": torch.rand(3, 5).to(torch.bfloat16),
+        "a view": torch.arange(12).reshape(3, 4).T,
+    }
+    with open_store(tmp_path) as store:
+        store.append(torch.from_numpy(PIXELS[:WINDOW]), state)
+    with open_store(tmp_path) as store:
+        loaded = store.state()
+        assert np.array_equal(frames_of(store), PIXELS[:WINDOW])
+    assert loaded.keys() == state.keys()
+    for name, tensor in state.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name].view(torch.uint8), tensor.contiguous().view(torch.uint8))
+
+
+def test_an_unfinished_run_goes_on_after_its_last_window(tmp_path):
+    with open_store(tmp_path) as store:
+        assert (store.windows_done, store.state(), store.complete) == (0, None, False)
+        add_windows(store, 3)
+        folder = store.folder
+    with open_store(tmp_path) as store:
+        assert (store.folder, store.windows_done, store.frames_done) == (folder, 3, 3 * WINDOW)
+        assert store.state()["step"] == 2
+        add_windows(store)
+        assert store.complete
+        assert np.array_equal(frames_of(store), PIXELS[:FRAMES])
+
+
+def test_a_finished_run_opens_complete_for_several_jobs_at_once(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+    with open_store(tmp_path) as first, open_store(tmp_path) as second:
+        assert first.complete
+        assert second.complete
+        assert first.folder == second.folder
+        assert np.array_equal(frames_of(first), frames_of(second))
+
+
+def test_two_jobs_never_share_an_unfinished_run(tmp_path):
+    with open_store(tmp_path) as first:
+        add_windows(first, 2)
+        with open_store(tmp_path) as second:
+            assert second.folder != first.folder
+            assert second.windows_done == 0
+            add_windows(second, 1)
+        add_windows(first)
+        assert np.array_equal(frames_of(first), PIXELS[:FRAMES])
+
+
+def test_the_run_with_the_most_windows_goes_on(tmp_path):
+    with open_store(tmp_path) as first, open_store(tmp_path) as second:
+        add_windows(first, 1)
+        add_windows(second, 3)
+        longest = second.folder
+    with open_store(tmp_path) as store:
+        assert store.folder == longest
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "other"}, {"frames": FRAMES + 1}])
+def test_another_fingerprint_or_length_is_another_run(tmp_path, change):
+    with open_store(tmp_path) as store:
+        add_windows(store, 2)
+        folder = store.folder
+    with open_store(tmp_path, **change) as other:
+        assert other.windows_done == 0
+        assert other.folder != folder
+    with open_store(tmp_path) as store:
+        assert store.windows_done == 2
+
+
+def test_without_resume_the_run_begins_anew_in_its_folder(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        folder = store.folder
+    with open_store(tmp_path, resume=False) as store:
+        assert (store.folder, store.windows_done) == (folder, 0)
+        assert names(folder, "window-*") + names(folder, "state-*") == []
+
+
+def test_without_resume_a_run_that_is_still_read_stays(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        reader, folder = store.reader(), store.folder
+    with open_store(tmp_path, resume=False) as store:
+        assert store.folder != folder
+    assert np.array_equal(frames_of(reader), PIXELS[:FRAMES])
+
+
+def test_states_of_the_last_two_windows_and_of_every_eighth_are_kept(tmp_path):
+    with open_store(tmp_path, frames=150) as store:
+        add_windows(store, 19)
+        kept = {int(name[6:11]) for name in names(store.folder, "state-*")}
+    assert KEEP_STATE_EVERY == 8
+    assert kept == {7, 15, 17, 18}
+
+
+def test_a_longer_sound_takes_over_the_windows_it_shares(tmp_path):
+    keys = [f"sound {window}" for window in range(30)]
+    with open_store(tmp_path, frames=140, window_keys=keys[:20]) as store:
+        add_windows(store)
+        short = store.folder
+    changed = [*keys[:18], *(f"other {window}" for window in range(18, 30))]
+    with open_store(tmp_path, frames=200, window_keys=changed) as store:
+        # Windows 0 to 17 agree; the nearest state to go on from is the one after window 15.
+        assert store.folder != short
+        assert store.windows_done == 16
+        assert store.state()["step"] == 15
+        add_windows(store)
+        assert np.array_equal(frames_of(store), PIXELS[:200])
+    with open_store(tmp_path, frames=140, window_keys=keys[:20]) as store:
+        assert store.complete
+        assert np.array_equal(frames_of(store), PIXELS[:140])
+
+
+def test_the_last_window_of_a_finished_video_is_not_taken_over_since_it_may_be_cut(tmp_path):
+    keys = [f"sound {window}" for window in range(30)]
+    with open_store(tmp_path, frames=2 * WINDOW + 3, window_keys=keys) as store:
+        add_windows(store)
+    with open_store(tmp_path, frames=10 * WINDOW, window_keys=keys) as store:
+        assert store.windows_done == 2
+
+
+def test_windows_taken_over_are_never_written_over(tmp_path):
+    keys = [f"sound {window}" for window in range(30)]
+    with open_store(tmp_path, frames=140, window_keys=keys) as store:
+        add_windows(store)
+    with open_store(tmp_path, frames=200, window_keys=keys) as longer:
+        shared = longer.folder / "window-00000.rgb"
+        longer.reader()
+    shared.write_bytes(shared.read_bytes()[:-1])  # damages the file that both runs share
+    with open_store(tmp_path, frames=200, window_keys=keys) as longer:
+        assert longer.windows_done == 0
+        longer.append(PIXELS[100 : 100 + WINDOW], {})
+        assert np.array_equal(frames_of(longer), PIXELS[100 : 100 + WINDOW])
+    # The first run's own file is still the damaged one, not the one that the other run wrote.
+    with open_store(tmp_path, frames=140, window_keys=keys) as store:
+        assert store.windows_done == 0
+
+
+@pytest.mark.parametrize(("start", "stop", "chunk"), [(0, 40, 1), (3, 31, 4), (6, 8, 100), (39, 40, 3), (5, 5, 2)])
+def test_any_range_is_read_in_pieces_no_longer_than_asked(tmp_path, start, stop, chunk):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        pieces = list(store.iter_frames(start, stop, chunk))
+    assert all(1 <= len(piece) <= chunk for piece in pieces)
+    assert sum(map(len, pieces)) == stop - start
+    if pieces:
+        assert np.array_equal(np.concatenate(pieces), PIXELS[start:stop])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (5, 4), (0, FRAMES + 1)])
+def test_a_range_outside_of_the_frames_is_refused_at_once(tmp_path, start, stop):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        with pytest.raises(ValueError, match="outside"):
+            store.iter_frames(start, stop)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        PIXELS[:3].astype(np.float32),
+        PIXELS[:3, :, :-1],
+        PIXELS[:0],
+        PIXELS[: FRAMES + 1],
+        PIXELS[:3].transpose(0, 2, 1, 3),
+    ],
+    ids=["floats", "too narrow", "none", "too many", "width and height swapped"],
+)
+def test_frames_that_do_not_fit_are_refused_and_leave_the_run_as_it_was(tmp_path, frames):
+    with open_store(tmp_path) as store:
+        with pytest.raises(ValueError, match=r"window is|more than"):
+            store.append(frames, {})
+        assert store.windows_done == 0
+        add_windows(store)
+        assert store.complete
+
+
+def test_nothing_can_be_added_once_the_store_is_closed_or_complete(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store, 1)
+    with pytest.raises(ValueError, match="closed"):
+        store.append(PIXELS[:1], {})
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        with pytest.raises(ValueError, match="complete"):
+            store.append(PIXELS[:1], {})
+
+
+def test_paths_with_spaces_and_other_scripts_work(tmp_path):
+    root = tmp_path / "Ordner mit Leerzeichen" / "视频 кадры"
+    with open_store(root) as store:
+        add_windows(store)
+    with open_store(root) as store:
+        assert np.array_equal(frames_of(store), PIXELS[:FRAMES])
