@@ -141,9 +141,16 @@ class VideoFormat:
 
 
 AAC = SoundCodec("aac", "AAC", AAC_RATES, max_channels=8)
+# Channel layouts of RFC 7845, 5.1.1.2. Family 1 makes libopus order the channels: by itself ffmpeg (seen in 7 to 9)
+# swaps those of 5 and 7 channels.
 OPUS = SoundCodec(
-    "libopus", "Opus", (48000,), max_channels=8, layouts=((3, "3.0"), (4, "quad"))
-)  # the layouts of RFC 7845, 5.1.1.2
+    "libopus",
+    "Opus",
+    (48000,),
+    max_channels=8,
+    arguments=("-mapping_family", "1"),
+    layouts=((3, "3.0"), (4, "quad")),
+)
 FLAC = SoundCodec(
     "flac",
     "FLAC",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,7 +78,7 @@ class TensorSound:
         if not isinstance(waveform, torch.Tensor) or waveform.dim() != 3 or not waveform.is_floating_point():
             found = f"{waveform.dtype} {list(waveform.shape)}" if isinstance(waveform, torch.Tensor) else type(waveform)
             raise SoundError(f"The audio's waveform is {found}; floats [batch, channels, samples] are needed.")
-        if isinstance(sample_rate, bool) or not 1 <= sample_rate <= HIGHEST_RATE or sample_rate != int(sample_rate):
+        if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= HIGHEST_RATE or sample_rate % 1:
             raise SoundError(f"The audio's sample rate is {sample_rate}; 1 to {HIGHEST_RATE} Hz is needed.")
         if waveform.shape[0] < 1 or waveform.shape[1] < 1:
             raise SoundError(f"The audio has the shape {list(waveform.shape)}; one sound with one channel is needed.")

@@ -16,7 +16,8 @@ from ..errors import UserError
 Frame = np.ndarray | torch.Tensor
 
 MAX_RATE = 1000
-NTSC = Fraction(1000, 1001)
+# Television's rates are 1000/1001 of these, and people write them with two or three digits.
+NTSC_NOMINAL_RATES = (12, 15, 24, 30, 48, 60, 72, 96, 120, 240)
 STORED_CHUNK_FRAMES = 4
 
 
@@ -48,9 +49,10 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     """
     if not math.isfinite(fps) or not 0 < fps <= MAX_RATE:
         raise UserError(f"The frame rate is {float(fps):g}; more than 0 and at most {MAX_RATE} is needed: set fps.")
-    ntsc = round(fps / NTSC) * NTSC
-    if ntsc > 0 and abs(float(fps - ntsc)) < 5e-4 * float(ntsc) / 24 and fps != round(fps):
-        return ntsc
+    for nominal in NTSC_NOMINAL_RATES:
+        rate = Fraction(nominal * 1000, 1001)
+        if abs(float(fps - rate)) < 0.005 and fps != nominal:
+            return rate
     return Fraction(fps).limit_denominator(100_000 if fps < 1 else 1000)
 
 

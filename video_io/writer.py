@@ -31,10 +31,9 @@ COMMON = ("-hide_banner", "-nostdin", "-v", "error", "-y")
 PROTOCOLS = ("-protocol_whitelist", "file,pipe,fd")
 # Without accurate_rnd swscale rounds down: a colour comes back up to 2.2 levels off instead of 1.6, at the same cost.
 TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd"
-BT709_TAGS = (
-    *("-colorspace", "bt709", "-color_primaries", "bt709"),
-    *("-color_trc", "bt709", "-color_range", "tv"),
-)
+# Newer ffmpegs take colour tags from the frames and older ones from the encoder's options: both are set.
+FRAME_TAGS = "setparams=color_primaries=bt709:color_trc=bt709"
+ENCODER_TAGS = ("-color_primaries", "bt709", "-color_trc", "bt709")
 
 
 @dataclass(frozen=True)
@@ -295,13 +294,11 @@ def _picture_output(job: _Job) -> list[str]:
     encoder = job.encoder
     pixel_format = encoder.alpha_pixel_format if job.keeps_alpha else encoder.pixel_format
     if encoder.stores_rgb:
-        tags: tuple[str, ...] = ("-color_range", "pc", "-color_primaries", "bt709", "-color_trc", "bt709")
-        filters = f"format={pixel_format}"
+        filters, tags = f"format={pixel_format},{FRAME_TAGS}", ("-color_range", "pc")
     else:
-        tags = BT709_TAGS
-        filters = f"{TO_BT709},format={pixel_format}"
+        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ("-colorspace", "bt709", "-color_range", "tv")
     arguments = ["-vf", filters, "-c:v", encoder.name, *encoder.arguments(job.settings.crf)]
-    return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags]
+    return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags, *ENCODER_TAGS]
 
 
 def _sound_input(sound: FittedSound) -> list[str]:
