@@ -1,0 +1,145 @@
+"""Sizes, crops, masks and colours, against the reference's numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from infinitetalk.errors import UserError
+from infinitetalk.wanvideo.color import lab_to_rgb, match_colors, rgb_to_lab
+from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
+from infinitetalk.wanvideo.pictures import Pictures
+from infinitetalk.wanvideo.resolution import BUCKETS, cover_and_crop, video_size
+from safetensors.torch import load_file
+
+
+@pytest.fixture(scope="module")
+def misc(golden_dir):
+    return load_file(golden_dir / "misc.safetensors")
+
+
+@pytest.fixture(scope="module")
+def facts(golden_dir):
+    return json.loads((golden_dir / "misc.json").read_text(encoding="utf-8"))
+
+
+def test_buckets_and_choices_are_the_references(facts):
+    for ours, theirs in (("480p", "ASPECT_RATIO_627"), ("720p", "ASPECT_RATIO_960")):
+        assert {ratio: list(size) for ratio, size in BUCKETS[ours].items()} == {
+            float(ratio): size for ratio, size in facts[theirs].items()
+        }
+        for choice in facts["bucket_choice"]:
+            assert list(video_size(ours, choice["h"], choice["w"], (0, 0))) == choice[theirs]
+
+
+def test_sizes_from_the_picture_and_custom_ones():
+    assert video_size("from image", 479, 833, (0, 0)) == (480, 832)
+    assert video_size("from image", 3, 41, (0, 0)) == (16, 48)
+    assert video_size("custom", 1, 1, (480, 832)) == (480, 832)
+    with pytest.raises(UserError, match=r"width is 500.*496 or 512"):
+        video_size("custom", 1, 1, (480, 500))
+    with pytest.raises(UserError, match="no resolution '4k'"):
+        video_size("4k", 1, 1, (480, 832))
+
+
+def test_cover_and_crop_is_the_references(misc, facts):
+    checked = 0
+    for case in facts["resize_and_centercrop"]:
+        source = misc[f"resize_{case['case']}_in"]
+        ours = cover_and_crop(source.float() / 255, *case["target"])[0]
+        golden = misc[f"resize_{case['case']}_out"].permute(1, 2, 0)
+        assert torch.equal((ours * 255).round().to(torch.uint8), golden)
+        checked += 1
+    assert checked == 5
+
+
+def test_half_masks_are_the_references(misc, facts):
+    checked = 0
+    for case in facts["masks"]:
+        if case["bbox"] is not None or case["face_scale"] != 0.05:
+            continue
+        golden = misc[f"mask_{case['case']}"].float()  # at latent size
+        expected = torch.nn.functional.interpolate(golden[None], scale_factor=0.5, mode="nearest")[0].flatten(1)
+        ours = token_masks(half_masks(*case["src"]), tuple(case["src"]), tuple(case["target"]))
+        assert torch.equal(ours, expected)
+        checked += 1
+    assert checked == 2
+
+
+def test_boxes_are_shares_of_the_picture():
+    masks = box_masks("0 0 0.5 1\n\n0.5, 0.25, 0.5, 0.5", 8, 16)
+    assert masks.shape == (2, 8, 16)
+    assert masks[0, :, :8].all()
+    assert masks[0].sum() == 64
+    assert masks[1, 2:6, 8:].all()
+    assert masks[1].sum() == 32
+
+
+@pytest.mark.parametrize("boxes", ["", "1 2 3", "a b c d", "0.5 0 0.6 1", "0 0 0 1", "10 10 200 200", "nan 0 1 1"])
+def test_boxes_that_make_no_sense_get_a_sentence(boxes):
+    with pytest.raises(UserError, match="box"):
+        box_masks(boxes, 8, 8)
+
+
+def test_a_mask_between_the_sampled_pixels_is_not_lost():
+    masks = torch.zeros(2, 64, 96)
+    masks[0, 20:24, 20:24] = 1  # touches no multiple of 16
+    masks[1, 40:, 60:] = 1
+    tokens = token_masks(masks, (64, 96), (64, 96))
+    assert tokens[0].nonzero().flatten().tolist() == [1 * 6 + 1]
+
+
+@pytest.mark.parametrize(
+    ("masks", "named"),
+    [
+        (torch.zeros(2, 64, 96), "speaker 1 covers nothing"),
+        (torch.ones(1, 64, 96), "two masks"),
+        (torch.ones(3, 64, 96), "two masks"),
+    ],
+)
+def test_masks_that_cannot_work_get_a_sentence(masks, named):
+    with pytest.raises(UserError, match=named):
+        token_masks(masks, (64, 96), (64, 96))
+
+
+def test_masks_of_another_size_than_the_picture_mean_the_same_places():
+    small, large = half_masks(100, 200), half_masks(400, 800)
+    assert torch.equal(token_masks(small, (400, 800), (64, 128)), token_masks(large, (400, 800), (64, 128)))
+
+
+@pytest.mark.parametrize("strength", [0, 0.25, 0.5, 1])
+def test_colour_match_is_the_references(misc, strength):
+    frames, reference, golden = (
+        misc[name][0].permute(1, 2, 3, 0) for name in ("color_chunk", "color_reference", f"color_out_{strength:g}")
+    )
+    ours = match_colors((frames + 1) / 2, (reference + 1) / 2, strength) * 2 - 1
+    assert (ours - golden).abs().max() < 1e-4
+
+
+def test_a_flat_frame_takes_the_references_mean_and_nothing_else():
+    torch.manual_seed(0)
+    matched = match_colors(torch.full((1, 8, 8, 3), 0.37), torch.rand(1, 8, 8, 3), 1.0)
+    assert torch.isfinite(matched).all()
+    assert matched.std((0, 1, 2)).max() < 1e-5
+
+
+def test_lab_there_and_back():
+    torch.manual_seed(0)
+    rgb = torch.rand(64, 3)
+    assert (lab_to_rgb(rgb_to_lab(rgb)) - rgb).abs().max() < 1e-4
+
+
+def test_transparency_is_laid_over_black():
+    image = torch.ones(1, 16, 16, 4)
+    image[..., 3] = 0.5
+    assert (Pictures(image, (16, 16)).at(7) - 128 / 255).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "image", [torch.full((1, 16, 16, 3), np.nan), torch.zeros(1, 16, 16, 1), torch.zeros(0, 4, 4, 3)]
+)
+def test_pictures_that_are_none_get_a_sentence(image):
+    with pytest.raises(UserError, match="image"):
+        Pictures(image, (16, 16))
