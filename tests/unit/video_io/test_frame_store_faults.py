@@ -91,6 +91,32 @@ def assert_finished_and_nothing_done_twice(root: Path) -> None:
             done.add(window)
 
 
+def test_frames_and_state_are_on_the_disk_before_the_manifest_names_them(tmp_path, monkeypatch):
+    # A power cut cannot be had in a test, so the order of the system's calls is watched instead.
+    calls = []
+    flush, replace = os.fsync, Path.replace
+
+    def watched_flush(descriptor: int) -> None:
+        flush(descriptor)
+        calls.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        replace(source, target)
+        calls.append(f"rename to {target.name}")
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("finds the file's name through /proc")
+    with open_store(tmp_path) as store:
+        monkeypatch.setattr(durable.os, "fsync", watched_flush)
+        monkeypatch.setattr(Path, "replace", watched_replace)
+        add_windows(store, 1)
+        folder = store.folder.name
+    named = calls.index("rename to manifest.json")
+    for earlier in ("window-00000.rgb", "state-00000.safetensors", folder, "manifest.json.new"):
+        assert earlier in calls[:named]
+    assert calls[named + 1] == folder, "the new name itself must be flushed too"
+
+
 def flip_a_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

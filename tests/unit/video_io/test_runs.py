@@ -1,0 +1,157 @@
+"""Clearing old runs: by age and size, never one in use, never what is not ours."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from infinitetalk.video_io.runs import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
+from infinitetalk.video_io.video import StoredVideo
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from known_frames import add_windows, frames_of, open_store  # noqa: E402
+
+sys.path.remove(str(HERE))
+
+DAY = 86400
+
+
+def make_run(root: Path, name: str, days_ago: float = 0.0, windows: int = 1000) -> Path:
+    with open_store(root, fingerprint=name) as store:
+        add_windows(store, windows)
+        folder = store.folder
+    last_use = time.time() - days_ago * DAY
+    os.utime(folder / LOCK_NAME, (last_use, last_use))
+    return folder
+
+
+def test_runs_older_than_the_limit_go_and_younger_ones_stay(tmp_path):
+    old, young = make_run(tmp_path, "old", days_ago=15), make_run(tmp_path, "young", days_ago=13)
+    size = folder_bytes(old)
+    assert clean_old_runs(tmp_path, max_age_days=14) >= size - 4
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_too_large_a_sum_takes_finished_runs_first_and_the_oldest_of_them(tmp_path):
+    unfinished = make_run(tmp_path, "unfinished", days_ago=3, windows=4)
+    older, newer = make_run(tmp_path, "older", days_ago=2), make_run(tmp_path, "newer", days_ago=1)
+    limit = folder_bytes(unfinished) + folder_bytes(newer)
+    clean_old_runs(tmp_path, max_total_bytes=limit)
+    assert not older.exists()
+    assert newer.exists()
+    assert unfinished.exists()
+    clean_old_runs(tmp_path, max_total_bytes=0)
+    assert run_folders(tmp_path) == []
+
+
+def test_a_run_that_a_job_writes_is_never_cleared(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store, 2)
+        assert clean_old_runs(tmp_path, max_age_days=-1, max_total_bytes=0) == 0
+        add_windows(store)
+        assert store.complete
+
+
+def test_a_run_is_cleared_only_when_the_last_video_over_it_is_gone(tmp_path):
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        video = StoredVideo(store, None)
+    del store
+    part = video.as_trimmed(0.2, 0.4)
+    del video
+    gc.collect()
+    assert clean_old_runs(tmp_path, max_age_days=-1) == 0
+    assert frames_of(part).shape[0] == 10
+    del part
+    gc.collect()
+    assert clean_old_runs(tmp_path, max_age_days=-1) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_marker_of_a_dead_reader_does_not_keep_a_run(tmp_path):
+    folder = make_run(tmp_path, "run")
+    (folder / "use-0123456789abcdef.lock").touch()
+    (folder / "temporary-left-by-it.mp4").touch()
+    clean_old_runs(tmp_path, max_age_days=-1)
+    assert not folder.exists()
+
+
+def test_runs_to_keep_are_kept(tmp_path):
+    kept, other = make_run(tmp_path, "kept", days_ago=99), make_run(tmp_path, "other", days_ago=99)
+    clean_old_runs(tmp_path, keep=[kept])
+    assert kept.exists()
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("lock", [False, True])
+def test_folders_that_are_not_runs_are_never_touched(tmp_path, lock):
+    strangers = [tmp_path / name for name in ("run-1", "holiday", "run-0123456789abcdef-x", ".hidden")]
+    if not lock:
+        strangers.append(tmp_path / "run-0123456789abcdef-1")  # our kind of name, but nothing of ours in it
+    for folder in strangers:
+        folder.mkdir()
+        (folder / "window-00000.rgb").write_text("precious")
+        if lock:
+            (folder / LOCK_NAME).touch()
+    (tmp_path / "run-0123456789abcdef-7").write_text("a file")
+    clean_old_runs(tmp_path, max_age_days=-1, max_total_bytes=0)
+    assert all((folder / "window-00000.rgb").read_text() == "precious" for folder in strangers)
+    assert (tmp_path / "run-0123456789abcdef-7").exists()
+
+
+def test_files_that_are_not_ours_survive_in_a_run_folder(tmp_path):
+    folder = make_run(tmp_path, "run", days_ago=99)
+    (folder / "notes.txt").write_text("precious")
+    clean_old_runs(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_link_to_a_run_elsewhere_is_not_followed(tmp_path):
+    folder = make_run(tmp_path / "elsewhere", "run", days_ago=99)
+    root = tmp_path / "root"
+    root.mkdir()
+    try:
+        (root / folder.name).symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("symbolic links are not allowed here")
+    clean_old_runs(root)
+    assert (folder / "manifest.json").exists()
+
+
+def test_a_time_in_the_future_counts_from_now_on(tmp_path, monkeypatch):
+    folder = make_run(tmp_path, "run", days_ago=-1000)
+    clean_old_runs(tmp_path)
+    assert folder.exists()
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 15 * DAY)
+    clean_old_runs(tmp_path)
+    assert not folder.exists()
+
+
+def test_a_file_that_cannot_be_deleted_now_breaks_nothing(tmp_path, monkeypatch):
+    # Stands in for Windows, where a file that some program has open cannot be deleted.
+    folder = make_run(tmp_path, "run", days_ago=99)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "window-00002.rgb":
+            raise PermissionError(13, "The process cannot access the file")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    clean_old_runs(tmp_path)
+    assert [path.name for path in folder.glob("window-*")] == ["window-00002.rgb"]
+    monkeypatch.undo()
+    with open_store(tmp_path, fingerprint="run") as store:
+        add_windows(store)
+        assert store.complete
+
+
+def test_a_root_that_is_not_there_is_nothing_to_clear(tmp_path):
+    assert clean_old_runs(tmp_path / "nowhere") == 0
