@@ -141,7 +141,7 @@ class VideoFormat:
 
 
 AAC = SoundCodec("aac", "AAC", AAC_RATES, max_channels=8)
-# Channel layouts of RFC 7845, 5.1.1.2. Family 1 makes libopus order the channels: by itself ffmpeg (seen in 7 to 9)
+# Channel layouts of RFC 7845, 5.1.1.2. Family 1 makes libopus order the channels: by itself ffmpeg (seen in 9.0)
 # swaps those of 5 and 7 channels.
 OPUS = SoundCodec(
     "libopus",

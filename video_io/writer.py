@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -161,15 +162,15 @@ def save_video(
     with workspace(target.folder) as folder:
         job = _Job(source, settings, exe, encoder, folder, progress, check)
         job.notes += _picture_notes(job)
-        try:
+        with _explained(target.folder, OSError):
             if tags:
                 job.tags = folder / "tags.txt"
                 write_ffmetadata(job.tags, tags)
-            sound, warning = _prepare_sound(job, audio)
+        sound, warning = _prepare_sound(job, audio)
+        with _explained(target.folder, FfmpegError):
             frames, sound, warning = _encode_with_fallback(job, sound, warning)
+        with _explained(target.folder, OSError):
             path = publish(job.output, target)
-        except (FfmpegError, OSError) as error:
-            raise _explain(error, target.folder) from error
     facts = _sound_facts(sound, settings.format) if sound else None
     layout = job.layout
     return SavedVideo(path, layout.width, layout.height, frames, source.rate, facts, tuple(job.notes), warning)
@@ -199,12 +200,12 @@ def _prepare_sound(job: _Job, audio: Mapping[str, Any] | Sound | None) -> tuple[
     """The sound on disk as long as it shall be, or None and why there is none."""
     if audio is None:
         return None, None
-    codec, source = job.settings.format.sound, job.source
+    codec, source, path = job.settings.format.sound, job.source, job.folder / "sound.f32"
     try:
         sound = TensorSound(audio) if isinstance(audio, Mapping) else audio
-        path = job.folder / "sound.f32"
         fitted = fit_sound(sound, source.count, source.rate, job.settings.fit, codec.max_channels, path)
     except (SoundError, OSError) as error:
+        path.unlink(missing_ok=True)  # it may have filled the disk
         return None, _without_sound(job, str(error), error)
     if fitted is None:
         job.notes.append("The sound is empty, so the video has none.")
@@ -331,14 +332,20 @@ def _sound_facts(sound: FittedSound, video_format: VideoFormat) -> SoundFacts:
     return SoundFacts(codec.label, codec.rate_for(sound.sample_rate), sound.channels)
 
 
-def _explain(error: FfmpegError | OSError, folder: Path) -> Exception:
-    """The error for a person: a full disk and the like are the user's to mend, the rest carries ffmpeg's reason."""
-    text = str(error)
-    if "No space left" in text or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        return UserError(
-            f"The disk that holds {folder} is full, so the video was not saved and nothing was left behind: "
-            "free some space and queue it again."
-        )
-    if isinstance(error, OSError):
-        return UserError(f"{folder} cannot be written to ({error}): make it writable or choose another prefix.")
-    return VideoError(f"The video could not be saved, no file was left. {text}")
+@contextmanager
+def _explained(folder: Path, kind: type[FfmpegError | OSError]) -> Iterator[None]:
+    """Turn errors of that kind into ones for a person: a full disk and the like are the user's to mend."""
+    try:
+        yield
+    except kind as error:
+        text = str(error)
+        if "No space left" in text or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise UserError(
+                f"The disk that holds {folder} is full, so the video was not saved and nothing was left behind: "
+                "free some space and queue it again."
+            ) from error
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{folder} cannot be written to ({error}): make it writable or choose another prefix."
+            ) from error
+        raise VideoError(f"The video could not be saved, and no file was left. {text}") from error

@@ -179,7 +179,7 @@ def test_sound_that_ffmpeg_cannot_encode_leaves_the_silent_video_with_ffmpegs_re
     assert len(media.decode(saved.path).frames) == FRAMES
     assert saved.sound is None
     assert "no_such_encoder" in saved.warning
-    assert [path for path in output.iterdir()] == [saved.path]
+    assert list(output.iterdir()) == [saved.path]
 
 
 def test_sound_that_breaks_in_the_middle_leaves_the_silent_video(save, media, pictures):

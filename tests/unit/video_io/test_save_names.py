@@ -1,0 +1,186 @@
+"""Names of the files: variables, prefixes that must not work, counters, several savers at once."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+
+import pytest
+from infinitetalk.errors import UserError
+from infinitetalk.video_io.names import (
+    LONGEST_NAME_BYTES,
+    check_prefix,
+    expand_prefix,
+    format_date,
+    make_target,
+    publish,
+    remove_leftovers,
+    workspace,
+)
+
+NOW = datetime.datetime(2026, 3, 9, 7, 5, 2)
+PROMPT = {
+    "1": {"class_type": "KSampler", "inputs": {"seed": 42, "steps": 20, "model": ["2", 0]}},
+    "2": {"class_type": "Loader", "inputs": {"name": "a/b:c.safetensors"}, "_meta": {"title": "My Model"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("yyyy-MM-dd", "2026-03-09"),
+        ("yy.M.d", "26.3.9"),
+        ("hh-mm-ss", "07-05-02"),
+        ("h m s", "7 5 2"),
+        ("yyyyMMdd_hhmmss", "20260309_070502"),
+    ],
+)
+def test_dates_are_written_as_the_graph_editor_writes_them(pattern, text):
+    assert format_date(pattern, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),
+    [
+        ("a/%date:yyyy-MM-dd%/talk", "a/2026-03-09/talk"),
+        ("%year%%month%%day% %hour%.%minute%.%second%", "20260309 07.05.02"),
+        ("%width%x%height%", "832x480"),
+        ("%KSampler.seed%_%My Model.name%", "42_a_b_c.safetensors"),
+        ("%KSampler.model%", "%KSampler.model%"),
+        ("%Nobody.seed%", "%Nobody.seed%"),
+        ("100%", "100%"),
+        ("%", "%"),
+        ("%s %d %05d", "%s %d %05d"),
+    ],
+)
+def test_variables_in_a_prefix_are_filled_in(prefix, text):
+    assert expand_prefix(prefix, 832, 480, NOW, PROMPT) == text
+
+
+def test_a_value_cannot_bring_a_path_with_it():
+    prompt = {"1": {"class_type": "N", "inputs": {"v": "../../etc/x\n\\y"}}}
+    assert expand_prefix("%N.v%", 1, 1, NOW, prompt) == ".._.._etc_x__y"
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "../x",
+        "../../x",
+        "a/../../x",
+        "a/../x",
+        "..",
+        "/etc/x",
+        "\\\\server\\share\\x",
+        "..\\x",
+        "C:\\x",
+        "c:/x",
+        "",
+        "  /  /",
+        ".",
+        "/",
+        "a\nb",
+        "a\0b",
+        "x" * 300,
+        "🎬" * 100,
+    ],
+)
+def test_a_prefix_that_leaves_the_output_folder_or_is_no_name_is_refused(tmp_path, prefix):
+    if prefix == "  /  /":
+        prefix = "/ "
+    with pytest.raises(UserError, match="filename_prefix"):
+        make_target(prefix, tmp_path, ".mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prefix", ["x" * 243, "ü" * 121])
+def test_the_longest_names_that_fit_are_taken(save, media, prefix):
+    name = save(media.make_pictures(1, 16, 16), prefix=prefix).path.name
+    assert len(os.fsencode(name)) <= LONGEST_NAME_BYTES
+
+
+@pytest.mark.parametrize(
+    ("prefix", "subfolder", "name"),
+    [
+        ("talk", "", "talk_00001_.mp4"),
+        ("a/b/talk", "a/b", "talk_00001_.mp4"),
+        ("a\\b", "a", "b_00001_.mp4"),
+        ("videos/", "", "videos_00001_.mp4"),
+        ("./talk", "", "talk_00001_.mp4"),
+        ("-i", "", "-i_00001_.mp4"),
+        ("-vf/-y", "-vf", "-y_00001_.mp4"),
+        ("%", "", "%_00001_.mp4"),
+        ("%05d", "", "%05d_00001_.mp4"),
+        ("🎬 你好 é'\"$(x)`;&", "", "🎬 你好 é'\"$(x)`;&_00001_.mp4"),
+        ("http:", "", "http:_00001_.mp4"),
+        ("concat:a|b", "", "concat:a|b_00001_.mp4"),
+        ("a..b", "", "a..b_00001_.mp4"),
+    ],
+)
+def test_odd_prefixes_become_files_of_exactly_that_name(save, media, output, prefix, subfolder, name):
+    if os.name == "nt" and set(name) & set('<>:"|?*'):
+        with pytest.raises(UserError, match="Windows"):
+            check_prefix(prefix)
+        return
+    saved = save(media.make_pictures(2, 16, 16), media.make_sound(0.08), prefix=prefix, tags={"workflow": {}})
+    assert saved.path == output / subfolder / name
+    assert saved.sound is not None
+    assert len(media.decode(saved.path).frames) == 2
+
+
+def test_the_counter_goes_on_after_the_highest_whatever_the_suffix(tmp_path):
+    for name in ("talk_00007_.png", "talk_00003_.mp4", "talk_b_00099_.mp4", "other_00050_.mp4", "talk_x.mp4"):
+        (tmp_path / name).touch()
+    assert make_target("talk", tmp_path, ".mp4").next_counter() == 8
+
+
+def test_a_file_that_appears_meanwhile_is_never_replaced(tmp_path, monkeypatch):
+    target = make_target("talk", tmp_path, ".mp4")
+    monkeypatch.setattr(type(target), "next_counter", lambda self: 1)
+    target.path(1).write_text("another server's")
+    (tmp_path / "new").write_text("ours")
+    assert publish(tmp_path / "new", target) == target.path(2)
+    assert target.path(1).read_text() == "another server's"
+    assert target.path(2).read_text() == "ours"
+
+
+def test_a_folder_without_hard_links_works_the_same(tmp_path, monkeypatch):
+    """`os.link` fails as on exFAT, which cannot be had in a test."""
+
+    def no_links(source, destination):
+        raise OSError("links are not supported here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    test_a_file_that_appears_meanwhile_is_never_replaced(tmp_path, monkeypatch)
+
+
+def test_many_savers_at_once_get_a_name_each(tmp_path):
+    target = make_target("talk", tmp_path, ".mp4")
+    start = threading.Barrier(16)
+    got = []
+
+    def one(number: int) -> None:
+        with workspace(tmp_path) as folder:
+            file = folder / "video.mp4"
+            file.write_text(str(number))
+            start.wait()
+            got.append((publish(file, target), number))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path for path, _ in got) == [target.path(counter) for counter in range(1, 17)]
+    assert all(path.read_text() == str(number) for path, number in got)
+
+
+def test_only_old_workspaces_are_removed(tmp_path):
+    with workspace(tmp_path) as mine:
+        (mine / "video.mp4").touch()
+        remove_leftovers(tmp_path)
+        assert mine.is_dir()
+        remove_leftovers(tmp_path, age_seconds=-1)
+        assert not mine.is_dir()
+    assert list(tmp_path.iterdir()) == []

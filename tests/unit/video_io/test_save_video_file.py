@@ -1,0 +1,129 @@
+"""Saving from a video file: frames and sound are streamed out of it, cut parts and late sound included."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from infinitetalk.errors import UserError
+from infinitetalk.video_io.ffmpeg import find_ffmpeg
+from infinitetalk.video_io.formats import FORMATS
+from infinitetalk.video_io.video_file import FileFrames, FileSound, has_sound
+
+
+@pytest.fixture
+def clip(save, media):
+    """Two seconds with sound, losslessly: its path, its frames and its sound."""
+    pictures, sound = media.make_pictures(50, 30, 46), media.make_sound(2.0)
+    path = save(pictures, sound, format="mkv ffv1", prefix="clip").path
+    return path, (pictures.numpy() * 255 + 0.5).astype(np.uint8), sound["waveform"][0].numpy().T
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_video_file_gives_its_frames_and_its_sound(clip, in_memory):
+    path, pictures, sound = clip
+    source = io.BytesIO(path.read_bytes()) if in_memory else str(path)
+    frames, heard = FileFrames(source), FileSound(source)
+    assert (frames.count, frames.height, frames.width, frames.channels, frames.rate) == (50, 30, 46, 3, 25)
+    for _ in range(2):  # a source can be read more than once
+        assert np.array_equal(np.stack(list(frames.frames())), pictures)
+        assert np.allclose(np.concatenate(list(heard.blocks())), sound, atol=2**-23)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_every_saved_format_can_be_saved_again(save, media, name):
+    first = save(media.make_pictures(12, 48, 64), media.make_sound(0.48), format=name)
+    again = save(FileFrames(str(first.path)), FileSound(str(first.path)), format="mkv ffv1")
+    once, twice = media.decode(first.path), media.decode(again.path)
+    assert np.abs(once.frames.astype(int) - twice.frames).mean() < 1
+    assert len(twice.sound) == round(0.48 * twice.sample_rate)
+    assert abs(media.lag_in_samples(twice.sound[:, 0], once.sound[:, 0])) <= twice.sample_rate / 1000
+
+
+@pytest.mark.parametrize(("start", "duration", "first", "count"), [(0.4, 0.8, 10, 20), (1.0, 0.0, 25, 25)])
+def test_a_part_of_a_video_has_the_frames_and_the_sound_of_that_part(clip, start, duration, first, count):
+    path, pictures, sound = clip
+    frames, heard = FileFrames(str(path), start, duration), FileSound(str(path), start, duration)
+    assert frames.count == count
+    assert np.array_equal(np.stack(list(frames.frames())), pictures[first : first + count])
+    begin, length = round(start * 48000), round(count / 25 * 48000)
+    assert np.allclose(np.concatenate(list(heard.blocks())), sound[begin : begin + length], atol=2**-23)
+
+
+def test_transparency_and_depth_of_a_file_are_kept(save, media):
+    images = media.make_pictures(2, 32, 32, channels=4).clone()
+    images[:, :16, :, 3] = 0.5
+    clear = FileFrames(str(save(images, format="mkv ffv1").path))
+    assert clear.channels == 4
+    assert np.array_equal(next(clear.frames())[..., 3], (images[0, ..., 3] * 255 + 0.5).byte().numpy())
+    deep = next(FileFrames(str(save(images[..., :3], format="mov prores").path)).frames())
+    assert deep.dtype == np.uint16
+    assert np.abs(deep / 65535 - images[0, ..., :3].numpy()).mean() < 0.01
+
+
+def test_sound_that_begins_later_than_the_picture_stays_in_its_place(clip, tmp_path):
+    path, _, sound = clip
+    late = tmp_path / "late.mkv"
+    command = [find_ffmpeg(), "-v", "error", "-i", path, "-itsoffset", "0.5", "-i", path, "-map", "0:v", "-map", "1:a"]
+    subprocess.run([*command, "-c", "copy", late], check=True)
+    heard = np.concatenate(list(FileSound(str(late)).blocks()))
+    assert (heard[:24000] == 0).all()
+    assert np.allclose(heard[24000:], sound, atol=2**-23)
+
+
+def test_a_phones_rotation_is_applied(save, media, tmp_path):
+    upright = save(media.make_pictures(3, 32, 64), crf=1).path
+    turned = tmp_path / "turned.mp4"
+    command = [find_ffmpeg(), "-v", "error", "-display_rotation", "90", "-i", upright, "-c", "copy", turned]
+    subprocess.run(command, check=True)
+    wanted = subprocess.run(
+        [find_ffmpeg(), "-v", "error", "-i", turned, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    frames = FileFrames(str(turned))
+    assert (frames.width, frames.height) == (32, 64)
+    expected = np.frombuffer(wanted, np.uint8).reshape(3, 64, 32, 3).astype(int)
+    assert np.abs(np.stack(list(frames.frames())) - expected).max() <= 4
+
+
+def test_a_silent_video_has_no_sound_and_a_sound_file_no_picture(save, media, clip, tmp_path):
+    assert not has_sound(str(save(media.make_pictures(2, 16, 16)).path))
+    assert has_sound(str(clip[0]))
+    only_sound = tmp_path / "sound.mka"
+    subprocess.run([find_ffmpeg(), "-v", "error", "-i", clip[0], "-vn", "-c", "copy", only_sound], check=True)
+    with pytest.raises(UserError, match="no picture"):
+        FileFrames(str(only_sound))
+
+
+def test_a_playlist_is_refused_because_it_names_other_files(clip, tmp_path):
+    segment = tmp_path / "clip.mkv"
+    shutil.copy(clip[0], segment)
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{segment}\n#EXT-X-ENDLIST\n"
+    concat = f"ffconcat version 1.0\nfile {segment.name}\n"
+    for name, text in (("list.m3u8", hls), ("list.mp4", hls), ("list.ffconcat", concat)):
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"cannot be read|playlist"):
+            FileFrames(str(path))
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path):
+    path = tmp_path / "text.mp4"
+    path.write_text("not a video")
+    with pytest.raises(UserError, match="cannot be read"):
+        FileFrames(str(path))
+
+
+def test_deep_frames_are_packed_on_their_whole_range(save, media):
+    class Deep:
+        count, height, width, channels, rate = 1, 16, 16, 3, 25
+
+        def frames(self):
+            yield np.full((16, 16, 3), 32896, np.uint16)
+
+    assert torch.from_numpy(media.decode(save(Deep(), format="mkv ffv1").path).frames.copy()).unique().tolist() == [128]
