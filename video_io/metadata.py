@@ -17,14 +17,14 @@ _SPECIAL = re.compile(r"([=;#\\\n])")
 
 
 def write_ffmetadata(path: Path, tags: Mapping[str, Any]) -> None:
-    """Write `tags` to `path` in ffmpeg's ffmetadata format: strings as they are, everything else as JSON.
+    """Write `tags` to `path` in ffmpeg's ffmetadata format, every value as JSON, as core's nodes store them.
 
     The JSON is plain ASCII (other letters as \\u escapes) and strict: infinities and NaN, which the graph
     editor's parser would stumble over, become null.
     """
     lines = [";FFMETADATA1"]
     for key, value in tags.items():
-        text = value if isinstance(value, str) else json.dumps(_strict(value), allow_nan=False)
+        text = json.dumps(_strict(value), allow_nan=False)
         lines.append(f"{_escape(str(key))}={_escape(text)}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 

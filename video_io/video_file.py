@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # A playlist (HLS, DASH, concat) names other files and addresses; a VIDEO is one file.
 OPEN_OPTIONS = {"protocol_whitelist": "file"}
 PLAYLIST_FORMATS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "image2"}
+ROUNDING_SECONDS = 1e-6  # of times added up as floats
+# swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
+EXACT_COLOURS = 0x4 | 0x40000 | 0x2000
 GAP_SECONDS = 0.1  # shorter ones are the rounding of time stamps (1 ms in Matroska) or the codec's own frames
 
 
@@ -91,7 +94,7 @@ class FileFrames:
                 container.seek(int(self._start / stream.time_base), stream=stream)
             for frame in _decode(container, stream):
                 if not self._holds(frame):
-                    if self._duration and frame.time is not None and frame.time >= self._end:
+                    if self._duration and frame.time is not None and frame.time >= self._end - ROUNDING_SECONDS:
                         return
                     continue
                 yield _pixels(frame)
@@ -105,7 +108,8 @@ class FileFrames:
         if item.pts is None or not (self._start or self._duration):
             return True
         seconds = float(item.pts * item.time_base)
-        return seconds >= self._start and not (self._duration and seconds >= self._end)
+        past_end = self._duration and seconds >= self._end - ROUNDING_SECONDS
+        return seconds >= self._start - ROUNDING_SECONDS and not past_end
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -131,7 +135,7 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
     alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
     deep = any(component.bits > 8 for component in components)
     names = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
-    pixels = frame.to_ndarray(format=names[alpha, deep])
+    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLOURS)
     turns = round(frame.rotation / 90) % 4
     return np.rot90(pixels, turns) if turns else pixels
 

@@ -21,7 +21,7 @@ def test_workflow_and_prompt_come_back_from_every_format(save, media, name):
     decoded = media.decode(save(media.make_pictures(2, 16, 16), format=name, tags=tags).path)
     assert json.loads(decoded.tags["workflow"]) == WORKFLOW
     assert json.loads(decoded.tags["prompt"]) == {"1": {**PROMPT["1"], "is_changed": [None]}}
-    assert decoded.tags["text"] == "plain = text; # \\"
+    assert json.loads(decoded.tags["text"]) == "plain = text; # \\"
 
 
 @pytest.mark.parametrize("name", READ_BY_THE_EDITOR)
