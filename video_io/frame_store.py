@@ -140,11 +140,15 @@ class FrameStore:
         return self._reader
 
     def close(self) -> None:
-        """Let other jobs have the run; readers made before keep what they read. May be called twice."""
+        """Let other jobs have the run. May be called twice.
+
+        A finished run stays in use, and can be read, as long as this object or one of its readers lives.
+        """
         if self._lock.held:
             touch_run(self.folder)
-        self._lock.release()
-        self._reader = None
+            self._lock.release()
+        if not self.complete:
+            self._reader = None
 
     def __enter__(self) -> FrameStore:
         return self

@@ -67,7 +67,7 @@ def _mapped(frames: FrameReader, start: int, stop: int) -> np.ndarray:
     path = temporary_path(frames.folder, ".f32")
     try:
         with _open_temporary(path) as file:
-            for piece in frames.iter_frames(start, stop):
+            for piece in frames.iter_frames(start, stop, chunk_frames=1):
                 file.write(np.divide(piece, np.float32(255), dtype=np.float32).data)
             file.flush()
             mapping = mmap.mmap(file.fileno(), size_bytes)

@@ -17,6 +17,7 @@ from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manife
 from .runs import (
     claim,
     delete_own_files,
+    folder_bytes,
     has_readers,
     make_run_folder,
     run_folders,
@@ -109,18 +110,19 @@ def good_windows(folder: Path, manifest: Manifest) -> int:
     return good
 
 
-def check_disk(folder: Path, spec: RunSpec, frames_done: int) -> None:
-    """Raise UserError when the frames that are still to come do not fit on the disk of `folder`."""
+def check_disk(root: Path, spec: RunSpec, frames_done: int) -> None:
+    """Raise UserError when the frames that are still to come do not fit on the disk of `root`."""
     frames_left = spec.frames - frames_done
     if frames_left <= 0:
         return
     needed_bytes = int((frames_left * (1 + STATE_SHARE) + STATE_FRAMES) * spec.frame_bytes)
-    free_bytes = shutil.disk_usage(folder).free
+    free_bytes = shutil.disk_usage(root).free
     if free_bytes < needed_bytes:
+        old_bytes = sum(folder_bytes(folder) for folder in run_folders(root))
         raise UserError(
-            f"The folder for finished frames, {folder}, has {free_bytes / 1e9:.2f} GB free but {frames_left} "
-            f"frames of {spec.width}x{spec.height} need {needed_bytes / 1e9:.2f} GB; free some space there or give "
-            "ComfyUI a folder on another disk."
+            f"The folder for finished frames, {root}, has {free_bytes / 1e9:.2f} GB free but {frames_left} frames of "
+            f"{spec.width}x{spec.height} need {needed_bytes / 1e9:.2f} GB; free some space there (runs that were "
+            f"kept take {old_bytes / 1e9:.2f} GB) or give ComfyUI a folder on another disk."
         )
 
 
@@ -137,7 +139,7 @@ def _open_claimed(
     if lost := len(wanted.windows) - len(good.windows) if resume else 0:
         log.warning("%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
     if goes_on and (good == manifest or not has_readers(folder)):
-        check_disk(folder, plan.spec, good.frames_done)
+        check_disk(root, plan.spec, good.frames_done)
         return _go_on(folder, lock, manifest, good)
     if not good.windows:
         return None
@@ -149,8 +151,7 @@ def _go_on(folder: Path, lock: FileLock, manifest: Manifest, good: Manifest) -> 
         good.save(folder)
     delete_own_files(folder, keep=file_names(folder, good))
     touch_run(folder)
-    done, total = good.frames_done, good.spec.frames
-    log.info("Window %d is the next: %d of %d frames are in %s", len(good.windows) + 1, done, total, folder)
+    log.info("Going on in %s: %d of %d frames are there", folder, good.frames_done, good.spec.frames)
     return folder, lock, good
 
 

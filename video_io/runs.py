@@ -55,6 +55,8 @@ def folder_unusable(folder: Path, error: OSError) -> UserError:
 
 def run_folders(root: Path, fingerprint: str | None = None) -> list[Path]:
     """The run folders under `root` (those of one fingerprint), by name; symbolic links are left out."""
+    if not root.is_dir():
+        return []
     stem = "run-" if fingerprint is None else _stem(fingerprint)
     return sorted(
         folder
@@ -160,19 +162,22 @@ def clean_old_runs(
     """Clear runs that are too old, then finished and then unfinished ones until the rest is small enough.
 
     Never a run that a job writes or a VIDEO object reads, never one in `keep`, never somebody else's folder.
-    Files that cannot be deleted now are left for another time. Returns the bytes that were freed.
+    Files that cannot be deleted now are left for another time. Called before a job opens its run, `keep` should be
+    `run_folders(root, fingerprint)`, since what the job would go on with may be old. Returns the bytes freed.
     """
-    if not root.is_dir():
-        return 0
     kept = {Path(folder).resolve() for folder in keep}
-    folders = [folder for folder in run_folders(root) if folder.resolve() not in kept]
-    sizes = {folder: folder_bytes(folder) for folder in folders}
-    total = sum(folder_bytes(folder) for folder in run_folders(root))
+    sizes = {folder: folder_bytes(folder) for folder in run_folders(root)}
+    total = sum(sizes.values())
     freed = 0
-    for folder in sorted(folders, key=_clearing_order):
-        if _age_days(folder) > max_age_days or total > max_total_bytes:
-            if not _remove_run(folder):
-                continue
+    for folder in sorted(sizes, key=_clearing_order):
+        if folder.resolve() in kept or (_age_days(folder) <= max_age_days and total <= max_total_bytes):
+            continue
+        try:
+            removed = _remove_run(folder)
+        except OSError as error:  # another server is clearing too, or Windows has a file of it open
+            log.debug("Could not clear %s yet: %s", folder, error)
+            continue
+        if removed:
             total -= sizes[folder]
             freed += sizes[folder]
     return freed
@@ -219,7 +224,7 @@ def _clearing_order(folder: Path) -> tuple[bool, float]:
 
 def _remove_run(folder: Path) -> bool:
     """Delete a run that nobody uses; whether its frames are gone."""
-    lock = FileLock.try_acquire(folder / LOCK_NAME)
+    lock = claim(folder)
     if lock is None:
         return False
     if has_readers(folder):

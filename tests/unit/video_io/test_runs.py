@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from infinitetalk.video_io import runs
 from infinitetalk.video_io.runs import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
 from infinitetalk.video_io.video import StoredVideo
 
@@ -84,7 +86,8 @@ def test_the_marker_of_a_dead_reader_does_not_keep_a_run(tmp_path):
 
 def test_runs_to_keep_are_kept(tmp_path):
     kept, other = make_run(tmp_path, "kept", days_ago=99), make_run(tmp_path, "other", days_ago=99)
-    clean_old_runs(tmp_path, keep=[kept])
+    assert run_folders(tmp_path, "kept") == [kept]
+    clean_old_runs(tmp_path, keep=run_folders(tmp_path, "kept"))
     assert kept.exists()
     assert not other.exists()
 
@@ -154,4 +157,18 @@ def test_a_file_that_cannot_be_deleted_now_breaks_nothing(tmp_path, monkeypatch)
 
 
 def test_a_root_that_is_not_there_is_nothing_to_clear(tmp_path):
-    assert clean_old_runs(tmp_path / "nowhere") == 0
+    assert clean_old_runs(tmp_path / "nowhere", keep=run_folders(tmp_path / "nowhere", "x")) == 0
+
+
+def test_another_server_that_clears_at_the_same_time_breaks_nothing(tmp_path, monkeypatch):
+    # The moment between listing and locking a run cannot be met by chance, so it is made.
+    folder = make_run(tmp_path, "run", days_ago=99)
+    claim = runs.claim
+
+    def claim_too_late(path: Path) -> None:
+        shutil.rmtree(path)
+        return claim(path)
+
+    monkeypatch.setattr(runs, "claim", claim_too_late)
+    assert clean_old_runs(tmp_path) == 0
+    assert not folder.exists()
