@@ -359,3 +359,14 @@ def test_a_clock_that_goes_back_changes_nothing(tmp_path, monkeypatch):
         assert (store.folder, store.windows_done) == (folder, 2)
         add_windows(store)
         assert np.array_equal(frames_of(store), PIXELS[:200])
+
+
+def test_writing_a_file_never_changes_another_run_that_shares_it(tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    theirs.write_bytes(b"old")
+    try:
+        os.link(theirs, ours)
+    except OSError:
+        pytest.skip("the file system has no hard links")
+    durable.write_durably(ours, b"new")
+    assert (ours.read_bytes(), theirs.read_bytes()) == (b"new", b"old")
