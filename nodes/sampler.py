@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..video_io.frame_store import FrameStore
 from ..video_io.images import frames_as_image
 from ..video_io.runs import clean_old_runs
+from ..video_io.sources import FrameSource, ImageFrames, exact_rate, open_video
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
 from .video_output import StoredVideoInput
 
@@ -104,13 +105,14 @@ class InfiniteTalkSampler(io.ComfyNode):
         from ..wanvideo.resolution import video_size
         from ..wanvideo.sampling import SamplerSettings
 
-        images = _one_source(image, source_video)
+        source = _one_source(image, source_video, audio_embeds.fps)
+        size = video_size(resolution, source.height, source.width, (height, width))
         job = TalkingVideoJob(
             model=model,
             infinitetalk=infinitetalk,
             embeds=audio_embeds,
             vae=vae,
-            pictures=Pictures(images, video_size(resolution, *images.shape[1:3], (height, width))),
+            pictures=Pictures(source, audio_embeds.fps, audio_embeds.frames, size),
             settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
             guidance=Guidance(text_cfg, audio_cfg, apg),
             window_frames=window_frames,
@@ -137,15 +139,12 @@ def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
     )
 
 
-def _one_source(image: Tensor | None, source_video: Any | None) -> Tensor:
-    if source_video is not None:
-        raise UserError(
-            "source_video is not supported yet: connect a picture, or a video's frames (Get Video Components), to "
-            "`image`."
-        )
-    if image is None:
-        raise UserError("There is no picture: connect an image to `image` (Load Image).")
-    return image
+def _one_source(image: Tensor | None, source_video: Any | None, fps: float) -> FrameSource:
+    """The frames of whichever is connected; images are taken at the rate of the video."""
+    if (image is None) == (source_video is None):
+        found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
+        raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
+    return ImageFrames(image, exact_rate(fps)) if source_video is None else open_video(source_video)[0]
 
 
 def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:

@@ -8,7 +8,7 @@ import comfy.conds
 import torch
 from torch import Tensor
 
-from .hooks import AUDIO_KEY
+from .hooks import AUDIO_KEY, SEATS_KEY
 from .keyframe import Keyframe
 
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
@@ -30,7 +30,9 @@ def empty_text(text_dim: int) -> Conditioning:
     return [(torch.zeros(1, TEXT_LENGTH, text_dim), {})]
 
 
-def with_window(text: Conditioning, keyframe: Keyframe, audio_tokens: Tensor) -> Conditioning:
+def with_window(
+    text: Conditioning, keyframe: Keyframe, audio_tokens: Tensor, seats: Tensor | None = None
+) -> Conditioning:
     """Text conditions plus one window's picture and audio; the given conditions are not changed.
 
     Args:
@@ -38,11 +40,15 @@ def with_window(text: Conditioning, keyframe: Keyframe, audio_tokens: Tensor) ->
         keyframe: goes in as core's `WanImageToVideo` puts it: `concat_latent_image`, `concat_mask`,
             `clip_vision_output`.
         audio_tokens: `[T, N, D]`.
+        seats: the voice at each position in each latent frame, `[T, positions]`; None with one speaker.
     """
+    ours = {AUDIO_KEY: audio_tokens, SEATS_KEY: seats}
     window = {
         "concat_latent_image": keyframe.latent,
         "concat_mask": keyframe.mask,
-        "model_conds": {AUDIO_KEY: comfy.conds.CONDRegular(audio_tokens[None])},
+        "model_conds": {
+            name: comfy.conds.CONDRegular(value[None]) for name, value in ours.items() if value is not None
+        },
     }
     if keyframe.clip_vision_output is not None:
         window["clip_vision_output"] = keyframe.clip_vision_output

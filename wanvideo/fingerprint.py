@@ -21,7 +21,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from .job import TalkingVideoJob
-from .windows import Window, speaker_windows
+from .windows import Window
 
 FORMAT = 1
 """Raise this when a change of ours changes pixels: finished windows of older releases are then made anew."""
@@ -42,7 +42,7 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     digest.add(job.model, job.infinitetalk, job.vae.patcher, None if clip is None else clip.patcher)
     digest.add(job.settings, job.guidance, job.window_frames, job.motion_frames, job.audio_scale)
     digest.add(job.positive, job.negative, job.speaker_masks, job.pictures.size, job.pictures.source_size)
-    digest.add(job.embeds.fps, job.pictures.at(0))
+    digest.add(job.embeds.fps, job.pictures.at(0))  # a picture whole, of a source video every window's key
     return digest.hex()
 
 
@@ -54,11 +54,12 @@ def window_keys(job: TalkingVideoJob) -> list[str]:
 def _window_key(job: TalkingVideoJob, window: Window) -> str:
     digest = Digest()
     digest.add(window)
-    heard = speaker_windows(job.embeds.features, job.embeds.silence, window, job.settings.end_padding)
-    digest.add_bytes(heard[:, :, heard.shape[2] // 2])
-    digest.add_bytes(heard[:, 0])
-    digest.add_bytes(heard[:, -1])
-    digest.add_bytes(job.pictures.raw(window.start))
+    heard = job.voices.window(window, job.settings.end_padding)  # [positions, W, 5, layers, channels]
+    for part in (heard[:, :, heard.shape[2] // 2], heard[:, 0], heard[:, -1]):  # every row once
+        digest.add_bytes(part)
+    if len(job.voices) > 1:
+        digest.add_bytes(job.voices.latent_seats(window))
+    digest.add(job.pictures.key(window.start))
     return digest.hex()
 
 

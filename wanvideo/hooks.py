@@ -2,7 +2,8 @@
 
 Everything is attached to a clone of the user's model through core's own model patcher:
 
-* the audio tokens travel in the conditionings (`AUDIO_KEY`), so that core batches and splits them with the rest;
+* the audio tokens travel in the conditionings (`AUDIO_KEY`, with two speakers `SEATS_KEY`), so that core batches and
+  splits them with the rest;
 * a wrapper around the diffusion model takes them out and hands them to the blocks through `transformer_options`;
 * the `attn2_patch` of each block adds the audio cross attention, after text and image and before the FFN;
 * with two speakers, the `attn1_patch` reads from the self attention which token belongs to whom.
@@ -22,9 +23,10 @@ from torch import Tensor
 from ..errors import UserError
 from .legacy_core import blocks_call_patches, emulated_block_patches
 from .modules import InfiniteTalk
-from .speakers import TRAINED_SPEAKERS, attention_maps, token_positions
+from .speakers import attention_maps, token_positions
 
 AUDIO_KEY = "audio_embeds"
+SEATS_KEY = "infinitetalk_seats"
 POSITIONS_KEY = "infinitetalk_positions"
 WRAPPER_KEY = "infinitetalk"
 
@@ -57,15 +59,15 @@ class SpeakerPatch:
     """`attn1_patch`: finds out which speaker each token belongs to, for the `AudioPatch` of the same block."""
 
     masks: Tensor
-    """`[3, S]` of 0 and 1: speaker 1, speaker 2, background, one column per token of a latent frame."""
-    tokens_per_speaker: int
+    """`[regions, S]` of 0 and 1: the voices' faces, then the background, one column per token of a latent frame."""
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
         """Leaves x as it is; q and k are `[B, T·S, heads, d]`."""
         options = args["transformer_options"]
-        if options[AUDIO_KEY].shape[2] == TRAINED_SPEAKERS * self.tokens_per_speaker:
-            masks = self.masks.to(args["q"].device)
-            options[POSITIONS_KEY] = token_positions(attention_maps(args["q"], args["k"], masks))
+        seats = options.get(SEATS_KEY)  # [B, T, positions]; None in the passes without audio
+        if seats is not None:
+            maps = attention_maps(args["q"], args["k"], self.masks.to(args["q"].device))
+            options[POSITIONS_KEY] = token_positions(maps, seats.long())
         return args["x"]
 
 
@@ -79,8 +81,8 @@ def hand_audio_to_blocks(
     transformer_options: dict[str, Any],
     **kwargs: Any,
 ) -> Tensor:
-    """Wrapper around the diffusion model: moves the audio tokens from its keywords to `transformer_options`."""
-    options = {**transformer_options, AUDIO_KEY: kwargs.pop(AUDIO_KEY)}
+    """Wrapper around the diffusion model: moves what is ours from its keywords to `transformer_options`."""
+    options = {**transformer_options, AUDIO_KEY: kwargs.pop(AUDIO_KEY), SEATS_KEY: kwargs.pop(SEATS_KEY, None)}
     model = executor.class_obj
     emulation: AbstractContextManager[None] = (
         nullcontext() if blocks_call_patches(model) else emulated_block_patches(model, x, options)
@@ -98,7 +100,7 @@ def attach(
         model: core's Wan 2.1 I2V model (see `checkpoint.check_base_model`).
         infinitetalk: patcher around `InfiniteTalk`; core loads and offloads it together with the model.
         audio_scale: factor on the audio cross attention.
-        masks: `[3, S]` speaker masks per token (see `masks.token_masks`), None with one speaker.
+        masks: `[regions, S]` speaker masks per token (see `masks.token_masks`), None with one speaker.
     """
     weights: InfiniteTalk = infinitetalk.model
     patched = model.clone()
@@ -106,5 +108,5 @@ def attach(
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, WRAPPER_KEY, hand_audio_to_blocks)
     patched.set_model_attn2_patch(AudioPatch(weights, audio_scale))
     if masks is not None:
-        patched.set_model_attn1_patch(SpeakerPatch(masks, weights.config.tokens))
+        patched.set_model_attn1_patch(SpeakerPatch(masks))
     return patched

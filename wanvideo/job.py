@@ -32,7 +32,8 @@ from .sampling import (
     with_shift,
 )
 from .speakers import TRAINED_SPEAKERS
-from .windows import Window, plan_windows
+from .voices import Voices
+from .windows import Window, check_window, plan_windows
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
@@ -75,25 +76,37 @@ class TalkingVideoJob:
             raise UserError(f"There is no sampler named {self.settings.sampler_name}: choose one from the list.")
         if self.settings.scheduler not in (INFINITETALK_SCHEDULE, *comfy.samplers.SCHEDULER_NAMES):
             raise UserError(f"There is no scheduler named {self.settings.scheduler}: choose one from the list.")
-        self.windows, self._token_masks  # noqa: B018  (both refuse what cannot work)
+        check_window(self.window_frames, self.motion_frames)
+        self.pictures.at(0)  # refuses pixels that are no numbers
+        self._token_masks  # noqa: B018  (refuses masks that do not fit)
 
     @property
     def _weights(self) -> InfiniteTalk:
         return self.infinitetalk.model
 
     @cached_property
+    def voices(self) -> Voices:
+        """The voices; one voice with a mask has a silent listener beside it, so that only that face speaks."""
+        return Voices.of(self.embeds, listener=self.speaker_masks is not None and len(self.embeds.features) == 1)
+
+    @cached_property
     def windows(self) -> list[Window]:
         """All windows of the video, in order."""
-        return plan_windows(self.embeds.frames, self.window_frames, self.motion_frames)
+        return plan_windows(self.embeds.frames, self.window_frames, self.motion_frames, self.pictures.cuts)
 
     @cached_property
     def _token_masks(self) -> Tensor | None:
-        """Speaker masks per token `[3, S]`, None with one speaker."""
-        if len(self.embeds.features) == 1:
+        """Speaker masks per token `[voices + 1, S]`, None with one speaker."""
+        if len(self.voices) == 1:
             return None
-        source, size = self.pictures.source_size, self.pictures.size
-        masks = half_masks(*source) if self.speaker_masks is None else self.speaker_masks
-        return token_masks(masks, source, size)
+        source, masks = self.pictures.source_size, self.speaker_masks
+        if masks is None and len(self.voices) == TRAINED_SPEAKERS:
+            masks = half_masks(*source)
+        if masks is None:
+            raise UserError(
+                f"There are {len(self.voices)} voices but no speaker_masks: connect Speaker Masks, a box for each."
+            )
+        return token_masks(masks, len(self.voices), source, self.pictures.size)
 
     def run(self, observer: Observer, windows_done: int = 0, motion: Tensor | None = None) -> Iterator[FinishedWindow]:
         """Sample the windows that are still to be made, one by one.
@@ -110,7 +123,7 @@ class TalkingVideoJob:
             Models(patched, self.infinitetalk, self.vae),
             KeyframeEncoder(self.vae, self.clip_vision, self.window_frames),
             self.pictures.at,
-            self.embeds,
+            self.voices,
             Prompts(self.positive or empty, self.negative or empty),
             self.guidance,
             self.settings,
@@ -130,12 +143,6 @@ def _check_vae(vae: Any) -> None:
 
 
 def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
-    voices = len(embeds.features)
-    if voices > TRAINED_SPEAKERS:
-        raise UserError(
-            f"There are {voices} voices, but InfiniteTalk was trained on {TRAINED_SPEAKERS} speakers and sharing them "
-            f"is not supported yet: connect at most {TRAINED_SPEAKERS} voices to Audio Embeds."
-        )
     for voice, features in enumerate(embeds.features, start=1):
         layers, channels = features.shape[1:]
         if layers * channels != expected:

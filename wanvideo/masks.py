@@ -67,35 +67,38 @@ def _parse_box(line: str) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def token_masks(masks: Tensor, image_size: tuple[int, int], video_size: tuple[int, int]) -> Tensor:
+def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_size: tuple[int, int]) -> Tensor:
     """Speaker masks per token of a latent frame, with the background as the last.
 
     Resized as the picture is (cover and crop), by nearest pixel as the authors do. Where that misses a small mask
     between its samples, every token that the mask touches is taken instead.
 
     Args:
-        masks: `[2, H, W]` in 0 … 1 over the whole picture, of any size.
+        masks: `[voices, H, W]` in 0 … 1 over the whole picture, of any size. One mask for two voices is the first
+            one's; the other has all the rest.
         image_size: height and width of the picture.
         video_size: height and width of the video, multiples of 16.
 
     Returns:
-        `[3, S]` of 0 and 1, S = H/16 · W/16.
+        `[voices + 1, S]` of 0 and 1, S = H/16 · W/16.
 
     Raises:
         UserError: the number of masks is wrong, or a speaker's mask is empty or lies outside of the crop.
     """
-    if masks.ndim != 3 or masks.shape[0] != TRAINED_SPEAKERS:
+    if masks.ndim == 3 and len(masks) == 1 and voices == TRAINED_SPEAKERS:
+        masks = torch.cat([masks > 0, masks <= 0])
+    if masks.ndim != 3 or len(masks) != voices:
         raise UserError(
-            f"The speaker masks have shape {list(masks.shape)}, but two speakers need two masks [2, H, W]: connect "
-            "Speaker Masks, or batch one mask per speaker."
+            f"The speaker masks have shape {list(masks.shape)}, but {voices} speakers need {voices} masks "
+            f"[{voices}, H, W]: connect Speaker Masks, or batch one mask per speaker."
         )
     pixels = (_nearest(masks, *image_size) > 0).float()
     scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
     pixels = _nearest(pixels, scaled_height, scaled_width)
-    pixels = pixels[:, top : top + video_size[0], left : left + video_size[1]]  # [2, H, W]
+    pixels = pixels[:, top : top + video_size[0], left : left + video_size[1]]  # [voices, H, W]
     tokens = pixels[:, ::SIZE_STEP, ::SIZE_STEP].flatten(1)
     touched = torch.nn.functional.max_pool2d(pixels[None], SIZE_STEP)[0].flatten(1)
-    for speaker in range(TRAINED_SPEAKERS):
+    for speaker in range(voices):
         if not tokens[speaker].any():
             tokens[speaker] = touched[speaker]
         if not tokens[speaker].any():

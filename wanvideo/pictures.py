@@ -2,49 +2,145 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UserError
 from .resolution import cover_and_crop
 
+if TYPE_CHECKING:
+    from ..video_io.sources import Frame, FrameSource
 
-@dataclass(frozen=True)
+HISTOGRAM_BINS = 8
+"""Bins per colour channel: 8 × 8 × 8 colours."""
+SAMPLE_GRID = 128
+"""A frame is compared and recognised by at most this many rows and columns, spread evenly over it."""
+CUT_DISTANCE = 0.5
+"""Share of the pixels that must change their colour bin from one frame to the next for a scene cut."""
+
+
 class Pictures:
-    """One picture, or the frames of a source video, brought to the size of the video when asked for."""
+    """The source frame that belongs to each frame of the video, at the video's size.
 
-    images: Tensor
-    """`[F, H, W, C]` in 0 … 1, 3 channels or 4 with transparency; frame numbers are those of the video."""
-    size: tuple[int, int]
-    """Height and width of the video."""
+    A single picture belongs to all of them. A source video is aligned in time, and its last frame stays when it is
+    over. It is streamed: RAM holds one frame, and frames asked for in rising order are decoded once.
+    """
 
-    def __post_init__(self) -> None:
-        shape = list(self.images.shape)
-        if len(shape) != 4 or shape[3] not in (3, 4) or 0 in shape:
+    def __init__(self, source: FrameSource, fps: float, frames: int, size: tuple[int, int]) -> None:
+        """Take a source.
+
+        Args:
+            source: pictures with 3 channels, or 4 with transparency, which is laid over black.
+            fps: frames per second of the video that is made.
+            frames: its length.
+            size: its height and width.
+
+        Raises:
+            UserError: the source has another number of channels.
+        """
+        if source.channels not in (3, 4):
             raise UserError(
-                f"The image has shape {shape}, but [frames, height, width, 3 or 4 channels] is needed: connect an "
-                "IMAGE."
+                f"The image has {source.channels} channel, but 3 (or 4 with transparency) are needed: connect an IMAGE."
             )
-        if not torch.isfinite(self.images[0]).all():
-            raise UserError("The image holds NaN or infinite pixels: check the node that feeds `image`.")
+        self.source = source
+        self.size = size
+        self._fps = Fraction(fps).limit_denominator(1000)
+        self._frames = frames
+        self._stream: Iterator[Frame] = iter(())
+        self._position = -1
+        self._current: Frame | None = None
 
     @property
     def source_size(self) -> tuple[int, int]:
         """Height and width of the pictures as they came."""
-        return tuple(self.images.shape[1:3])
-
-    def raw(self, frame: int) -> Tensor:
-        """The picture that belongs to a frame of the video as it came, `[H, W, C]`."""
-        return self.images[min(frame, len(self.images) - 1)]
+        return self.source.height, self.source.width
 
     def at(self, frame: int) -> Tensor:
-        """The picture at a frame of the video, `[1, H, W, 3]`; the last one stays when the source is over.
+        """The picture at a frame of the video, `[1, H, W, 3]` float32 in 0 … 1 on the CPU.
 
-        Transparency is laid over black.
+        Raises:
+            UserError: it holds NaN or infinite pixels.
         """
-        image = self.raw(frame)
+        image = _as_tensor(self._read(self._source_index(frame)))
+        if not torch.isfinite(image).all():
+            raise UserError(
+                f"The image holds NaN or infinite pixels (frame {self._source_index(frame)}): check the node that "
+                "feeds `image`."
+            )
         if image.shape[-1] == 4:
             image = image[..., :3] * image[..., 3:]
         return cover_and_crop(image, *self.size)
+
+    @cached_property
+    def cuts(self) -> list[int]:
+        """Frames of the video at which a new scene begins, in order; none for a single picture."""
+        return [self._video_frame(index) for index in self._facts[0]]
+
+    def key(self, frame: int) -> bytes:
+        """A digest of the source frame that belongs to a frame of the video."""
+        keys = self._facts[1]
+        return keys[min(self._source_index(frame), len(keys) - 1)]
+
+    @cached_property
+    def _facts(self) -> tuple[list[int], list[bytes]]:
+        """One pass over the source, as far as the video needs it: where scenes begin, and a digest of every frame."""
+        cuts, keys = [], []
+        before: np.ndarray | None = None
+        last = self._source_index(self._frames - 1)
+        for index, frame in enumerate(self.source.frames()):
+            sample = _sample(frame)
+            colors = _color_histogram(sample)
+            if before is not None and np.abs(colors - before).sum() / 2 > CUT_DISTANCE:
+                cuts.append(index)
+            keys.append(hashlib.blake2b(sample.tobytes(), digest_size=16).digest())
+            before = colors
+            if index == last:
+                break
+        return cuts, keys
+
+    def _source_index(self, frame: int) -> int:
+        """The source frame that is on screen when a frame of the video is shown."""
+        return min(int(frame * self.source.rate / self._fps), self.source.count - 1)
+
+    def _video_frame(self, index: int) -> int:
+        """The first frame of the video that shows a source frame."""
+        return -int(-index * self._fps // self.source.rate)
+
+    def _read(self, index: int) -> Frame:
+        if index < self._position or self._current is None:
+            self._position = -1
+            self._stream = self.source.frames()
+        while self._position < index:
+            self._current = next(self._stream, self._current)  # a damaged file may hold less than it says
+            self._position += 1
+        return self._current
+
+
+def _as_tensor(frame: Frame) -> Tensor:
+    """`[H, W, C]` float32 in 0 … 1 on the CPU, from floats in 0 … 1 or unsigned integers."""
+    if isinstance(frame, Tensor):
+        frame = frame.cpu().numpy()
+    full_scale = np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1
+    return torch.from_numpy(frame.astype(np.float32) / np.float32(full_scale))
+
+
+def _sample(frame: Frame) -> np.ndarray:
+    """An even selection of pixels as uint8 `[rows, columns, C]`."""
+    rows, columns = (max(1, size // SAMPLE_GRID) for size in frame.shape[:2])
+    pixels = _as_tensor(frame[::rows, ::columns]).nan_to_num().clamp(0, 1)
+    return (pixels * 255).round().to(torch.uint8).numpy()
+
+
+def _color_histogram(pixels: np.ndarray) -> np.ndarray:
+    """Share of the pixels in each of 8 × 8 × 8 colours; `[512]`, adds up to 1."""
+    bins = pixels[..., :3].astype(np.int64) * HISTOGRAM_BINS // 256
+    colors = (bins[..., 0] * HISTOGRAM_BINS + bins[..., 1]) * HISTOGRAM_BINS + bins[..., 2]
+    counts = np.bincount(colors.ravel(), minlength=HISTOGRAM_BINS**3)
+    return counts / counts.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.samplers
@@ -21,10 +21,8 @@ from .guider import Guidance, InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
 from .modules import InfiniteTalk
 from .schedule import infinitetalk_sigmas
-from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames, speaker_windows
-
-if TYPE_CHECKING:
-    from ..audio.embeds import AudioEmbeds
+from .voices import Voices
+from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames
 
 INFINITETALK_SCHEDULE = "infinitetalk"
 
@@ -125,7 +123,7 @@ class WindowLoop:
         models: Models,
         keyframes: KeyframeEncoder,
         picture: Callable[[int], Tensor],
-        embeds: AudioEmbeds,
+        voices: Voices,
         prompts: Prompts,
         guidance: Guidance,
         settings: SamplerSettings,
@@ -136,13 +134,14 @@ class WindowLoop:
         """Prepare a run.
 
         Args:
-            picture: the picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size.
+            picture: the picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size. It is asked for
+                in rising order.
             noise: noise for a window and a latent shape; None for `window_noise` with the seed.
         """
         self.models = models
         self.keyframes = keyframes
         self.picture = picture
-        self.embeds = embeds
+        self.voices = voices
         self.prompts = prompts
         self.settings = settings
         self.motion_frames = motion_frames
@@ -152,6 +151,8 @@ class WindowLoop:
         self.sampler = comfy.samplers.sampler_object(settings.sampler_name)
         self.sigmas = sigmas_for(models.model, settings)
         self._silent: Tensor | None = None
+        self._scene = -1
+        self._reference = torch.empty(0)
 
     def run(self, windows: Iterable[Window], motion: Tensor | None = None) -> Iterator[FinishedWindow]:
         """Sample the windows one by one.
@@ -161,12 +162,14 @@ class WindowLoop:
             motion: the last finished window's motion frames, `[motion_frames, H, W, 3]`; None at the start.
         """
         for window in windows:
-            finished = self._sample(window, motion)
+            finished = self._sample(window, motion if window.repeated else None)
             motion = finished.motion
             yield finished
 
     def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
         stop_if_interrupted()
+        if window.scene != self._scene:
+            self._scene, self._reference = window.scene, self.picture(window.scene)
         keyframe = self.keyframes.encode(self.picture(window.start))
         motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
         self.guider.set_window(self._conditions(window, keyframe), motion_latents)
@@ -175,7 +178,7 @@ class WindowLoop:
         stop_if_interrupted()
         frames = self.models.vae.decode(latent)[0]  # [F, H, W, 3]
         if self.settings.color_correction:
-            frames = match_colors(frames, self.picture(0), self.settings.color_correction)
+            frames = match_colors(frames, self._reference, self.settings.color_correction)
         return FinishedWindow(window, frames[window.kept], frames[-self.motion_frames :].clone(), latent)
 
     def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
@@ -196,20 +199,20 @@ class WindowLoop:
 
     def _conditions(self, window: Window, keyframe: Keyframe) -> dict[str, Conditioning]:
         """The conditionings of the passes that the guidance needs."""
-        heard = self._project(
-            speaker_windows(self.embeds.features, self.embeds.silence, window, self.settings.end_padding)
-        )
-        made = {
-            TEXT_AUDIO: (self.prompts.positive, heard),
-            NEGATIVE_AUDIO: (self.prompts.negative, heard),
-            TEXT_SILENT: (self.prompts.positive, None),
-            NEGATIVE_SILENT: (self.prompts.negative, None),
+        heard = self._project(self.voices.window(window, self.settings.end_padding))
+        seats = self.voices.latent_seats(window)
+        texts = {
+            TEXT_AUDIO: self.prompts.positive,
+            NEGATIVE_AUDIO: self.prompts.negative,
+            TEXT_SILENT: self.prompts.positive,
+            NEGATIVE_SILENT: self.prompts.negative,
         }
-        conditions = {}
-        for name in self.guider.guidance.passes:
-            text, tokens = made[name]
-            conditions[name] = with_window(text, keyframe, self._silence(window) if tokens is None else tokens)
-        return conditions
+        return {
+            name: with_window(texts[name], keyframe, self._silence(window))
+            if name in (TEXT_SILENT, NEGATIVE_SILENT)
+            else with_window(texts[name], keyframe, heard, seats)
+            for name in self.guider.guidance.passes
+        }
 
     def _project(self, embeddings: Tensor) -> Tensor:
         """`[speakers, F, 5, layers, channels]` → audio tokens `[T, N, D]` float32."""
@@ -221,7 +224,7 @@ class WindowLoop:
     def _silence(self, window: Window) -> Tensor:
         """Tokens of zero embeddings, `[T, tokens, D]`: one silent speaker, whatever the number of voices."""
         if self._silent is None:
-            layers, channels = self.embeds.features[0].shape[1:]
+            layers, channels = self.voices.features[0].shape[1:]
             # The projection sees single windows, so one group of frames stands for all.
             few = self._project(torch.zeros(1, 5, AUDIO_WINDOW, layers, channels))  # [2, tokens, D]
             repeats = latent_frames(window.frames) - 1

@@ -46,15 +46,15 @@ def speaker_key_positions(tokens: int, tokens_per_speaker: int, device: torch.de
 def attention_maps(q: Tensor, k: Tensor, masks: Tensor) -> Tensor:
     """How much each token looks at each region of the first latent frame.
 
-    Softmax of the self attention over the keys of the first latent frame, averaged over each mask and over all heads.
+    Softmax of the self attention over the keys of the first latent frame, averaged over each mask and all heads.
 
     Args:
         q: `[B, T·S, heads, d]`, normed and with the video's rotary embedding.
         k: `[B, T·S, heads, d]`, likewise.
-        masks: `[3, S]` of 0 and 1: speaker 1, speaker 2, background; none empty but the background.
+        masks: `[regions, S]` of 0 and 1: the voices' faces, then the background; an empty one is looked at by nobody.
 
     Returns:
-        `[B, 3, T·S]` float32.
+        `[B, regions, T·S]` float32.
     """
     batch, length, heads, head_dim = q.shape
     reference = k[:, : masks.shape[1]].float().permute(0, 2, 3, 1)  # [B, heads, d, S]
@@ -64,27 +64,30 @@ def attention_maps(q: Tensor, k: Tensor, masks: Tensor) -> Tensor:
     for start in range(0, length, chunk):
         part = q[:, start : start + chunk].float().transpose(1, 2) * head_dim**-0.5
         attention = (part @ reference).softmax(dim=-1)  # [B, heads, chunk, S]
-        maps.append((attention @ share.T).mean(dim=1))  # [B, chunk, 3]
+        maps.append((attention @ share.T).mean(dim=1))  # [B, chunk, regions]
     return torch.cat(maps, dim=1).transpose(1, 2)
 
 
-def token_positions(maps: Tensor) -> Tensor:
+def token_positions(maps: Tensor, seats: Tensor) -> Tensor:
     """Positions of the video tokens on the speaker line.
 
     A token belongs to the region it looks at most. Within a speaker's range it stands the higher, the more it looks at
-    that speaker, from the least to the most of all tokens.
+    that region, from the least to the most of all tokens. Tokens of the background, and of a voice that has no position
+    at the time, stand in the middle.
 
     Args:
-        maps: `[B, 3, L]`.
+        maps: `[B, regions, T·S]`.
+        seats: the voice at each position in each latent frame, `[B, T, positions]`.
 
     Returns:
-        `[B, L]` float32.
+        `[B, T·S]` float32.
     """
-    scaled = [torch.full_like(maps[:, 0], BACKGROUND_POSITION)]
-    for speaker in reversed(range(TRAINED_SPEAKERS)):
-        low, high = SPEAKER_RANGES[speaker]
-        seen = maps[:, speaker]
-        least, most = seen.amin(dim=1, keepdim=True), seen.amax(dim=1, keepdim=True)
-        scaled.insert(0, low + (high - low) * (seen - least) / (most - least + 1e-8))
-    owner = maps.argmax(dim=1, keepdim=True)  # [B, 1, L]
-    return torch.stack(scaled, dim=1).gather(1, owner)[:, 0]
+    least, most = maps.amin(dim=2, keepdim=True), maps.amax(dim=2, keepdim=True)
+    owner = maps.argmax(dim=1, keepdim=True)  # [B, 1, T·S]
+    looked = ((maps - least) / (most - least + 1e-8)).gather(1, owner)[:, 0]  # [B, T·S]
+    tokens_per_frame = maps.shape[2] // seats.shape[1]
+    positions = torch.full_like(looked, BACKGROUND_POSITION)
+    for (low, high), voice in zip(SPEAKER_RANGES, seats.unbind(dim=2), strict=True):
+        seated = owner[:, 0] == voice.repeat_interleave(tokens_per_frame, dim=1)
+        positions = torch.where(seated, low + (high - low) * looked, positions)
+    return positions

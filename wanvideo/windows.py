@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -36,7 +37,9 @@ class Window:
     repeated: int
     """Leading frames that the window before has already given."""
     surplus: int
-    """Trailing frames beyond the end of the video, sampled and dropped."""
+    """Trailing frames beyond the end of the scene or the video, sampled and dropped."""
+    scene: int = 0
+    """First frame of the scene that the window belongs to."""
 
     @property
     def kept(self) -> slice:
@@ -74,27 +77,29 @@ def check_window(window_frames: int, motion_frames: int) -> None:
         )
 
 
-def plan_windows(frames: int, window_frames: int, motion_frames: int) -> list[Window]:
+def plan_windows(frames: int, window_frames: int, motion_frames: int, cuts: Sequence[int] = ()) -> list[Window]:
     """Cover `frames` video frames with windows that overlap by `motion_frames`.
 
-    Window 0 covers `0 … window_frames - 1`; window k starts at `k · (window_frames - motion_frames)`.
+    Window 0 covers `0 … window_frames - 1`; window k starts at `k · (window_frames - motion_frames)`. At each scene
+    cut this begins again, so that no window mixes two scenes.
+
+    Args:
+        cuts: frames at which a new scene begins, rising, each above 0.
 
     Raises:
         UserError: see `check_window`.
     """
     check_window(window_frames, motion_frames)
     step = window_frames - motion_frames
-    count = 1 + max(0, -(-(frames - window_frames) // step))
-    return [
-        Window(
-            index=k,
-            start=k * step,
-            frames=window_frames,
-            repeated=motion_frames if k else 0,
-            surplus=max(0, k * step + window_frames - frames),
-        )
-        for k in range(count)
-    ]
+    windows: list[Window] = []
+    for scene, end in pairwise([0, *(cut for cut in cuts if cut < frames), frames]):
+        count = 1 + max(0, -(-(end - scene - window_frames) // step))
+        for k in range(count):
+            start = scene + k * step
+            repeated = motion_frames if k else 0
+            surplus = max(0, start + window_frames - end)
+            windows.append(Window(len(windows), start, window_frames, repeated, surplus, scene))
+    return windows
 
 
 def audio_window(
@@ -124,18 +129,3 @@ def audio_window(
     if silence.shape[0] and after.any():
         heard[after] = silence[(rows[after] - last - 1).clamp(max=silence.shape[0] - 1)]
     return heard
-
-
-def speaker_windows(
-    features: Sequence[Tensor],
-    silence: Sequence[Tensor],
-    window: Window,
-    end_padding: EndPadding = "silence",
-) -> Tensor:
-    """`audio_window` of every speaker: `[speakers, frames, 5, layers, channels]`."""
-    return torch.stack(
-        [
-            audio_window(voice, tail, window.start, window.frames, end_padding)
-            for voice, tail in zip(features, silence, strict=True)
-        ]
-    )

@@ -10,13 +10,15 @@ from .conftest import padded
 TOLERANCE = 2e-4  # the golden README's for one forward; measured at most 6e-5
 
 
-def velocity(models, patched, x, timestep, text, audio, reference):
+def velocity(models, patched, x, timestep, text, audio, reference, seats=None):
     """`[16, T, H, W]` velocity of one forward through core's own `apply_model`."""
     import comfy.model_management
 
     comfy.model_management.load_models_gpu([patched, models.infinitetalk])
     options = {**patched.model_options["transformer_options"], "wrappers": patched.wrappers}
     keywords = {} if audio is None else {"audio_embeds": audio[None]}
+    if seats is not None:
+        keywords["infinitetalk_seats"] = seats[None]
     sigma = timestep / 1000
     denoised = patched.model.apply_model(
         x[None],
@@ -68,7 +70,8 @@ def test_two_speakers_equal_the_reference(models, single, multi, case):
     for output, text in ((f"out_cond_{case}", "context"), (f"out_drop_text_{case}", "context_null")):
         for index, timestep in enumerate(multi["timesteps"]):
             reference = {"y": multi["y"], "clip_fea": single["clip_fea"]}
-            ours = velocity(models, patched, multi["latent"], timestep, padded(single[text]), audio, reference)
+            seats = torch.arange(2).expand(5, 2)
+            ours = velocity(models, patched, multi["latent"], timestep, padded(single[text]), audio, reference, seats)
             assert (ours - multi[output][index]).abs().max() < TOLERANCE
 
 

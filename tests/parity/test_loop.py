@@ -57,11 +57,11 @@ def run_variant(variant, golden, common, single, models):
     from infinitetalk.wanvideo.keyframe import KeyframeEncoder
     from infinitetalk.wanvideo.masks import half_masks, token_masks
     from infinitetalk.wanvideo.sampling import Models, Prompts, SamplerSettings, WindowLoop
+    from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import plan_windows
 
     voices = [common["audio_1"].float(), common["audio_2"].float()][: 2 if variant == "d" else 1]
-    embeds = SimpleNamespace(features=voices, silence=[voice[:0] for voice in voices])
-    masks = token_masks(half_masks(64, 96), (64, 96), (64, 96)) if variant == "d" else None
+    masks = token_masks(half_masks(64, 96), 2, (64, 96), (64, 96)) if variant == "d" else None
     source = common["source_video"] if variant == "e" else common["image"][None]
     pixels = source.float() / 255
     clip = FixedClip(single["clip_fea"], golden["clip_offset"])
@@ -70,7 +70,7 @@ def run_variant(variant, golden, common, single, models):
         Models(patched, models.infinitetalk, models.vae),
         KeyframeEncoder(models.vae, clip, WINDOW_FRAMES),
         lambda frame: pixels[min(frame, len(pixels) - 1)][None],
-        embeds,
+        Voices(voices, [voice[:0] for voice in voices], [], fps=25.0),
         Prompts([(padded(single["context"]), {})], [(padded(single["context_null"]), {})]),
         Guidance(**VARIANTS[variant]),
         SamplerSettings(

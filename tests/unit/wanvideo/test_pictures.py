@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
-import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.sources import ImageFrames
 from infinitetalk.wanvideo.color import lab_to_rgb, match_colors, rgb_to_lab
 from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
 from infinitetalk.wanvideo.pictures import Pictures
@@ -62,7 +63,7 @@ def test_half_masks_are_the_references(misc, facts):
             continue
         golden = misc[f"mask_{case['case']}"].float()  # at latent size
         expected = torch.nn.functional.interpolate(golden[None], scale_factor=0.5, mode="nearest")[0].flatten(1)
-        ours = token_masks(half_masks(*case["src"]), tuple(case["src"]), tuple(case["target"]))
+        ours = token_masks(half_masks(*case["src"]), 2, tuple(case["src"]), tuple(case["target"]))
         assert torch.equal(ours, expected)
         checked += 1
     assert checked == 2
@@ -87,7 +88,7 @@ def test_a_mask_between_the_sampled_pixels_is_not_lost():
     masks = torch.zeros(2, 64, 96)
     masks[0, 20:24, 20:24] = 1  # touches no multiple of 16
     masks[1, 40:, 60:] = 1
-    tokens = token_masks(masks, (64, 96), (64, 96))
+    tokens = token_masks(masks, 2, (64, 96), (64, 96))
     assert tokens[0].nonzero().flatten().tolist() == [1 * 6 + 1]
 
 
@@ -95,18 +96,27 @@ def test_a_mask_between_the_sampled_pixels_is_not_lost():
     ("masks", "named"),
     [
         (torch.zeros(2, 64, 96), "speaker 1 covers nothing"),
-        (torch.ones(1, 64, 96), "two masks"),
-        (torch.ones(3, 64, 96), "two masks"),
+        (torch.ones(1, 64, 96), "speaker 2 covers nothing"),
+        (torch.ones(3, 64, 96), "2 speakers need 2 masks"),
+        (torch.ones(64, 96), "2 speakers need 2 masks"),
     ],
 )
 def test_masks_that_cannot_work_get_a_sentence(masks, named):
     with pytest.raises(UserError, match=named):
-        token_masks(masks, (64, 96), (64, 96))
+        token_masks(masks, 2, (64, 96), (64, 96))
 
 
 def test_masks_of_another_size_than_the_picture_mean_the_same_places():
     small, large = half_masks(100, 200), half_masks(400, 800)
-    assert torch.equal(token_masks(small, (400, 800), (64, 128)), token_masks(large, (400, 800), (64, 128)))
+    assert torch.equal(token_masks(small, 2, (400, 800), (64, 128)), token_masks(large, 2, (400, 800), (64, 128)))
+
+
+def test_one_mask_for_two_is_the_first_speakers_and_the_other_has_the_rest():
+    mask = torch.zeros(1, 64, 96)
+    mask[:, :, :48] = 1
+    first, second, background = token_masks(mask, 2, (64, 96), (64, 96))
+    assert torch.equal(first + second, torch.ones(24))
+    assert not background.any()
 
 
 @pytest.mark.parametrize("strength", [0, 0.25, 0.5, 1])
@@ -131,15 +141,45 @@ def test_lab_there_and_back():
     assert (lab_to_rgb(rgb_to_lab(rgb)) - rgb).abs().max() < 1e-4
 
 
+def pictures(images, size=(16, 16), fps=25, rate=25, frames=100):
+    return Pictures(ImageFrames(images, Fraction(rate)), fps, frames, size)
+
+
 def test_transparency_is_laid_over_black():
     image = torch.ones(1, 16, 16, 4)
     image[..., 3] = 0.5
-    assert (Pictures(image, (16, 16)).at(7) - 128 / 255).abs().max() < 1e-6
+    assert (pictures(image).at(7) - 128 / 255).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    "image", [torch.full((1, 16, 16, 3), np.nan), torch.zeros(1, 16, 16, 1), torch.zeros(0, 4, 4, 3)]
-)
-def test_pictures_that_are_none_get_a_sentence(image):
-    with pytest.raises(UserError, match="image"):
-        Pictures(image, (16, 16))
+def test_a_source_video_is_aligned_in_time_and_its_last_frame_stays():
+    images = (torch.arange(30.0) / 255)[:, None, None, None].expand(30, 16, 16, 3)
+    source = pictures(images, fps=25, rate=30)
+    shown = [round(source.at(frame)[0, 0, 0, 0].item() * 255) for frame in (0, 1, 5, 24, 25, 90)]
+    assert shown == [0, 1, 6, 28, 29, 29]
+    assert round(source.at(5)[0, 0, 0, 0].item() * 255) == 6  # going back is possible, too
+
+
+def test_scene_cuts_are_found_and_movement_is_not_one():
+    torch.manual_seed(0)
+    scenes = [torch.rand(1, 64, 64, 3) * 0.4, torch.rand(1, 64, 64, 3) * 0.4 + 0.6]
+    moving = [scenes[0].roll(k, 2) for k in range(20)] + [scenes[1].roll(k, 2) for k in range(20)]
+    source = pictures(torch.cat(moving), fps=25, rate=50, frames=20)
+    assert source.cuts == [10]
+    assert pictures(scenes[0]).cuts == []
+
+
+def test_each_picture_has_a_key_of_its_own():
+    torch.manual_seed(0)
+    source = pictures(torch.rand(3, 300, 200, 3))
+    assert len({source.key(0), source.key(1), source.key(2)}) == 3
+    assert source.key(2) == source.key(50)
+
+
+def test_a_picture_with_pixels_that_are_no_numbers_gets_a_sentence():
+    with pytest.raises(UserError, match="NaN"):
+        pictures(torch.full((1, 16, 16, 3), torch.nan)).at(0)
+
+
+def test_a_mask_is_no_picture():
+    with pytest.raises(UserError, match="1 channel"):
+        pictures(torch.zeros(1, 16, 16, 1))

@@ -102,6 +102,20 @@ def test_kept_frames_cover_the_video_once(frames, window, motion):
     assert all(later.start + motion == earlier.stop for earlier, later in pairwise(windows))
 
 
+def test_a_scene_cut_starts_a_window_of_its_own():
+    windows = plan_windows(60, 17, 5, cuts=[20, 50])
+    assert [(w.start, w.repeated, w.surplus, w.scene) for w in windows] == [
+        (0, 0, 0, 0),
+        (12, 5, 9, 0),
+        (20, 0, 0, 20),
+        (32, 5, 0, 20),
+        (44, 5, 11, 20),
+        (50, 0, 7, 50),
+    ]
+    covered = [w.start + i for w in windows for i in range(w.kept.start, w.kept.stop)]
+    assert covered == list(range(60))
+
+
 @pytest.mark.parametrize(
     ("window", "motion", "named"),
     [(80, 9, "window_frames is 80"), (81, 10, "motion_frames is 10"), (81, 81, "motion_frames is 81"), (0, 1, "is 0")],

@@ -1,0 +1,122 @@
+"""Whose voice stands at which of the two speaker positions that InfiniteTalk was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .speakers import TRAINED_SPEAKERS
+from .windows import LATENT_STRIDE, EndPadding, Window, audio_window, latent_frames
+
+if TYPE_CHECKING:
+    from ..audio.embeds import AudioEmbeds
+
+SHOWN_OVERLAPS = 3
+"""Overlaps that a refusal names."""
+
+
+@dataclass(frozen=True)
+class Voices:
+    """All voices of a video on its timeline.
+
+    Two voices have a position each. Three or four share the two positions, when no two that share one are ever heard
+    at the same time: at each frame the position belongs to the voice that is heard, or was heard last.
+    """
+
+    features: Sequence[Tensor]
+    """Per voice `[F, layers, channels]`."""
+    silence: Sequence[Tensor]
+    """Per voice `[S, layers, channels]`, what follows the end."""
+    audible: Sequence[Tensor]
+    """Per voice bool `[F]`; only looked at with more than two voices."""
+    fps: float
+
+    @classmethod
+    def of(cls, embeds: AudioEmbeds, *, listener: bool = False) -> Voices:
+        """The voices of an audio embedding; with `listener`, a second person who stays silent.
+
+        Raises:
+            UserError: more than two voices that cannot share two positions.
+        """
+        features, silence, audible = list(embeds.features), list(embeds.silence), list(embeds.audible)
+        if listener:
+            still = silence[0][-1:]  # the encoding of real silence
+            features.append(still.expand(embeds.frames, -1, -1))
+            silence.append(still)
+            audible.append(torch.zeros(embeds.frames, dtype=torch.bool))
+        voices = cls(features, silence, audible, embeds.fps)
+        voices.seats  # noqa: B018  (refuses what cannot work)
+        return voices
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def seats(self) -> Tensor:
+        """The voice at each position, frame by frame: int64 `[F, positions]`."""
+        if len(self) <= TRAINED_SPEAKERS:
+            return torch.arange(len(self)).expand(len(self.features[0]), -1)
+        positions = self._share_positions()
+        seats = torch.zeros(len(self.features[0]), TRAINED_SPEAKERS, dtype=torch.long)
+        for position in range(TRAINED_SPEAKERS):
+            sharing = [voice for voice, at in enumerate(positions) if at == position]
+            heard = torch.stack([self.audible[voice] for voice in sharing])  # [n, F]
+            # The number of the frame at which each voice was last heard; the latest one has the position.
+            frames = torch.arange(1, heard.shape[1] + 1)
+            last_heard = torch.cummax(heard * frames, dim=1).values
+            seats[:, position] = torch.tensor(sharing)[last_heard.argmax(dim=0)]
+        return seats
+
+    def window(self, window: Window, end_padding: EndPadding) -> Tensor:
+        """What a window hears at each position: `[positions, W, 5, layers, channels]`."""
+        seats = self._seats_in(window)  # [W, positions]
+        heard = None
+        for voice in seats.unique().tolist():
+            own = audio_window(self.features[voice], self.silence[voice], window.start, window.frames, end_padding)
+            if heard is None:
+                heard = own.new_zeros(seats.shape[1], *own.shape)
+            heard[(seats == voice).T] = own.expand_as(heard)[(seats == voice).T]
+        return heard
+
+    def latent_seats(self, window: Window) -> Tensor | None:
+        """The voice at each position in each latent frame of a window, `[T, positions]`; None with one voice."""
+        if len(self) == 1:
+            return None
+        middle = torch.arange(latent_frames(window.frames)) * LATENT_STRIDE - LATENT_STRIDE // 2 + 1
+        return self._seats_in(window)[middle.clamp(min=0)]
+
+    def _seats_in(self, window: Window) -> Tensor:
+        """Seats of the frames of a window; after the end they stay. `[W, positions]`"""
+        frames = torch.arange(window.start, window.stop).clamp(max=len(self.seats) - 1)
+        return self.seats[frames]
+
+    def _share_positions(self) -> tuple[int, ...]:
+        """A position for each voice, so that voices at the same position never overlap."""
+        overlaps = {pair: self._overlap(*pair) for pair in combinations(range(len(self)), 2)}
+        for positions in product(range(TRAINED_SPEAKERS), repeat=len(self)):
+            if len(set(positions)) == TRAINED_SPEAKERS and not any(
+                overlap is not None and positions[a] == positions[b] for (a, b), overlap in overlaps.items()
+            ):
+                return positions
+        named = [
+            f"voices {a + 1} and {b + 1} at {overlap / self.fps:.2f} s"
+            for (a, b), overlap in overlaps.items()
+            if overlap is not None
+        ]
+        raise UserError(
+            f"{len(self)} voices overlap in time ({', '.join(named[:SHOWN_OVERLAPS])}), but InfiniteTalk was trained "
+            f"on {TRAINED_SPEAKERS} speakers: let at most {TRAINED_SPEAKERS} of them speak at the same time, for "
+            "example with combine = sequential."
+        )
+
+    def _overlap(self, a: int, b: int) -> int | None:
+        """The first frame at which both voices are heard, or None."""
+        both = (self.audible[a] & self.audible[b]).nonzero()
+        return int(both[0]) if len(both) else None
