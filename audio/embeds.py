@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
-from .sound import CHUNK_SAMPLES, Sound, exact_fps, frame_count, resampled, samples_of
+from .sound import CHUNK_SAMPLES, Sound, audible_frames, exact_fps, frame_count, resampled, samples_of
 from .spool import Spool
-from .wav2vec import SAMPLE_RATE, Progress, Wav2VecEncoder
+from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class AudioEmbeds:
         fps: frames per second.
         frames: length of the video.
         sound: ComfyUI's AUDIO for the file, at the sources' own quality; at most as long as the video.
+        audible: bool `[frames]`: the frames in which the voice is heard.
     """
 
     features: list[Tensor]
@@ -47,6 +49,7 @@ class AudioEmbeds:
     fps: float
     frames: int
     sound: dict[str, Any]
+    audible: list[Tensor]
 
     @property
     def speakers(self) -> int:
@@ -74,7 +77,7 @@ def embed_voices(
             `max_frames` cut it. The sound for the file keeps its level. Silence stays as it is.
         fps: frames per second, 1 to 240.
         max_frames: longest video; embeddings and sound are cut alike. 0 for all of the sound.
-        progress: called with frames done and frames in all.
+        progress: called with steps done and steps in all.
         folder: where long sounds and embeddings are kept while they are used (the system's temporary one if None).
 
     A voice that is silent for a part of the video goes through the encoder as real silence. Raises `UserError` for
@@ -91,17 +94,17 @@ def embed_voices(
     for i, voice in enumerate(voices, 1):
         voice.check_finite(f"audio_{i}")
     tail = max(SILENCE_FRAMES, -(-SILENCE_SECONDS * rate // 1))
-    features, silence = [], []
+    features, silence, audible = [], [], []
     for voice, start in zip(voices, starts, strict=True):
         wave = _speech(voice, start, samples_of(frames, rate, SAMPLE_RATE), normalize_loudness, folder)
-        done = len(features) * frames
-        features.append(encoder.encode(wave, frames, fps=rate))
-        if progress is not None:
-            progress(done + frames, len(voices) * frames)
+        features.append(
+            encoder.encode(wave, frames, fps=rate, progress=_share(progress, voices, features), folder=folder)
+        )
         silence.append(_silence_after(encoder, wave, frames, tail, rate, folder))
+        audible.append(audible_frames(wave, frames))
     log.info("Audio embeds created, actual frames: %d", frames)
     sound = mixed(voices, starts, folder)
-    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio())
+    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio(), audible)
 
 
 def _check_options(voices: Sequence[Sound], combine: str, max_frames: int) -> None:
@@ -152,6 +155,12 @@ def _append_silence(spool: Spool, samples: int) -> None:
         samples -= min(samples, len(block))
 
 
+def _share(progress: Progress | None, voices: Sequence[Sound], done: list[Tensor]) -> Progress | None:
+    """The progress of one voice as its share of that of all voices."""
+    before = len(done)
+    return progress and (lambda step, steps: progress(before * steps + step, len(voices) * steps))
+
+
 def _silence_after(
     encoder: Wav2VecEncoder, wave: Tensor, frames: int, tail: int, fps: Fraction, folder: Path | None
 ) -> Tensor:
@@ -161,4 +170,4 @@ def _silence_after(
         for start in range(0, len(wave), CHUNK_SAMPLES):
             spool.append(wave[start : start + CHUNK_SAMPLES])
         _append_silence(spool, total - len(wave))
-        return encoder.encode(spool.finish(), frames + tail, fps=fps, first=frames)
+        return encoder.encode_end(spool.finish(), frames + tail, frames, fps=fps, folder=folder)

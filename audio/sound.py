@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .spool import Spool
 log = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 1 << 20  # samples of one channel that are worked on at a time
+AUDIBLE_RMS = 10 ** (-50 / 20)  # -50 dBFS: below speech at -23 LUFS, above the noise of a quiet room
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
 MIN_FPS, MAX_FPS = 1, 240
 FRAME_TOLERANCE = Fraction(1, 1_000_000)  # of a frame; a sound longer by less than that needs no further frame
@@ -147,6 +149,25 @@ def frame_count(seconds: Fraction, fps: Fraction) -> int:
 def samples_of(frames: int, fps: Fraction, rate: int) -> int:
     """Whole samples that `frames` frames need: rounded up, so that no sound of the last frame is lost."""
     return math.ceil(Fraction(frames * rate) / fps)
+
+
+def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) -> Tensor:
+    """In which frames a speech wave is heard.
+
+    Args:
+        wave: `[samples]` at any rate, its length being that of the frames; read a stretch at a time.
+        threshold: root mean square over a frame, full scale being 1.
+
+    Returns:
+        bool `[frames]`.
+    """
+    ends = [len(wave) * frame // frames for frame in range(frames + 1)]
+    return torch.tensor(
+        [
+            bool(wave[first:end].square().mean().sqrt() > threshold) if end > first else False
+            for first, end in pairwise(ends)
+        ]
+    )
 
 
 def resampled(sound: Sound, rate: int, *, mono: bool = False, quality: str = "HQ", folder: Path | None = None) -> Sound:
