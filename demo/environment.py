@@ -75,14 +75,14 @@ def prepare(*requirement_files: Path) -> Environment:
     name = ".venv" if is_default_core else f".venv-{core_version(core)}"
     environment = Environment(ROOT / name, core)
     lines = _requirement_lines(core / "requirements.txt", ROOT / "requirements.txt", *requirement_files)
-    _complete(environment, "server", lines, with_torch=True)
+    _complete(environment, lines, with_torch=True)
     return environment
 
 
 def prepare_client(*requirement_files: Path) -> Environment:
     """Make the environment for talking to somebody else's ComfyUI: neither torch nor ComfyUI is needed."""
     environment = Environment(ROOT / ".venv", None)
-    _complete(environment, "client", _requirement_lines(*requirement_files), with_torch=False)
+    _complete(environment, _requirement_lines(*requirement_files), with_torch=False)
     return environment
 
 
@@ -188,14 +188,14 @@ def _requirement_lines(*files: Path) -> list[str]:
     return lines
 
 
-def _complete(environment: Environment, kind: str, lines: list[str], *, with_torch: bool) -> None:
-    """Install what is missing; `kind` names the stamp, so that a client's needs never hide a server's."""
+def _complete(environment: Environment, lines: list[str], *, with_torch: bool) -> None:
+    """Install what is missing. Each set of requirements has a stamp of its own: demo, client and tests share a venv."""
     wanted = [f"python {platform.python_version()}", *lines]
     if with_torch:
         wanted += [f"{name}=={version}" for name, version in TORCH.items()]
     digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-    stamp = environment.venv / f"{kind}.stamp"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest and _runs(environment.python):
+    stamp = environment.venv / f"installed-{digest[:16]}.txt"
+    if stamp.is_file() and _runs(environment.python):
         return
     _make_venv(environment)
     if with_torch:
@@ -204,7 +204,7 @@ def _complete(environment: Environment, kind: str, lines: list[str], *, with_tor
     # The torch family is named again with its versions, so that nothing that depends on it can exchange it.
     pins = [f"{name}=={version}" for name, version in TORCH.items()] if with_torch else []
     _pip(environment.python, "install", *lines, *pins)
-    stamp.write_text(digest, encoding="utf-8")
+    stamp.write_text("\n".join(wanted), encoding="utf-8")
 
 
 def _runs(python: Path, code: str = "") -> bool:

@@ -26,8 +26,10 @@ DEFAULT_OUTPUT = ROOT / "demo" / "output" / "talking_picture.mp4"
 def main() -> int:
     """Run the demo; returns the exit code."""
     options = _parse_arguments()
-    # SIGTERM ends us like Ctrl-C does: through `finally`, so that the server goes too.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Being ended, or losing the terminal, is like Ctrl-C: through `finally`, so that the server goes too.
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     try:
         _check(options)
         prepared = _prepare(options)
@@ -167,8 +169,8 @@ class ProgressLine:
 
 
 def _target(output: Path | None) -> Path:
-    """Where the video goes: the file that was asked for, or a free name in the folder."""
-    if output is not None and not output.is_dir():
+    """Where the video goes: the file that was asked for, or a free name in the folder (a name without a suffix)."""
+    if output is not None and output.suffix and not output.is_dir():
         return output
     wanted = DEFAULT_OUTPUT if output is None else output / DEFAULT_OUTPUT.name
     candidates = [wanted, *(wanted.with_stem(f"{wanted.stem}_{number}") for number in range(2, 10_000))]

@@ -1,0 +1,74 @@
+"""The file is exactly as long as the sound, and the sound in it is the user's own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_client import ComfyClient
+
+from . import helpers
+
+RATE = 22_050
+
+
+@pytest.mark.parametrize("seconds", [0.4, 3.24, 3.28, 7.3, 12.0])
+def test_the_file_has_exactly_the_frames_of_the_speech_and_its_sound(
+    client: ComfyClient, picture: Path, tmp_path: Path, seconds: float
+):
+    source = helpers.speech(seconds, RATE)
+    sound = helpers.write_sound(tmp_path, source, RATE)
+
+    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+
+    made = helpers.decode(file)
+    assert len(made.frames) == math.ceil(seconds * 25)
+    assert made.frames_per_second == 25
+    assert made.frames.shape[1:3] == (helpers.SMALL["height"], helpers.SMALL["width"])
+    assert_same_sound(made, source, RATE)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (8_000, 1)])
+def test_rate_and_channels_are_those_of_the_source(
+    client: ComfyClient, picture: Path, tmp_path: Path, rate: int, channels: int
+):
+    source = helpers.speech(0.9, rate, channels)
+    sound = helpers.write_sound(tmp_path, source, rate)
+
+    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+
+    made = helpers.decode(file)
+    assert len(made.frames) == 23
+    assert_same_sound(made, source, rate)
+
+
+def test_silence_makes_a_silent_video(client: ComfyClient, picture: Path, tmp_path: Path):
+    sound = helpers.write_sound(tmp_path, np.zeros((RATE // 2, 1)), RATE)
+
+    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+
+    made = helpers.decode(file)
+    assert len(made.frames) == 13
+    assert np.abs(made.sound).max() < 1e-4
+
+
+def test_sound_of_one_sample_makes_one_frame(client: ComfyClient, picture: Path, tmp_path: Path):
+    sound = helpers.write_sound(tmp_path, np.full((1, 1), 0.5), RATE)
+
+    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+
+    assert len(helpers.decode(file).frames) == 1
+
+
+def assert_same_sound(made: helpers.Decoded, source: np.ndarray, rate: int) -> None:
+    """Sound and picture start at 0, and the sound is the source but for AAC's loss."""
+    assert made.first_frame_seconds == 0
+    assert made.first_sound_seconds == 0
+    assert made.sound_rate == rate
+    assert made.sound.shape[1] == source.shape[1]
+    assert abs(helpers.offset_seconds(made.sound, source, rate)) < 0.001
+    heard = made.sound[: len(source)]
+    for channel in range(source.shape[1]):
+        assert np.corrcoef(heard[:, channel], source[: len(heard), channel])[0, 1] > 0.98
