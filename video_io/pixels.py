@@ -96,18 +96,20 @@ class FramePacker:
     def _hold_in_range(self, floats: np.ndarray, top_level: np.float32) -> None:
         """Clip to 0 … `top_level` where something lies outside, and blacken what is not a number; take note of both.
 
-        Looking first is cheaper than clipping always, and pictures that need it are rare.
+        Looking first is cheaper than clipping always, and pictures that need it are rare. Bit patterns of positive
+        IEEE 754 floats are ordered as the floats are; those of negative ones, of infinity and of NaN stand above,
+        so one maximum over the patterns tells of all four.
         """
-        lowest, highest = floats.min(), floats.max()
-        if np.isnan(lowest):  # a minimum is NaN as soon as one value is
+        if floats.view(np.uint32).max() <= top_level.view(np.uint32):
+            return
+        not_numbers = np.isnan(floats)
+        if not_numbers.any():
             if self._frame_index not in self.bad_frames[-1:]:
                 self.bad_frames.append(self._frame_index)
-            np.copyto(floats, 0, where=np.isnan(floats))
-            lowest, highest = floats.min(), floats.max()
-        if lowest < 0 or highest > top_level:
-            self.darkest = min(self.darkest, float(lowest / top_level))
-            self.brightest = max(self.brightest, float(highest / top_level))
-            np.clip(floats, 0, top_level, out=floats)
+            np.copyto(floats, 0, where=not_numbers)
+        self.darkest = min(self.darkest, float(floats.min() / top_level))
+        self.brightest = max(self.brightest, float(floats.max() / top_level))
+        np.clip(floats, 0, top_level, out=floats)
 
     def notes(self) -> list[str]:
         """What a person should know about the pixels that were seen, in sentences."""
