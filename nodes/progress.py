@@ -7,16 +7,10 @@ import time
 import comfy.utils
 import latent_preview
 from comfy.model_patcher import ModelPatcher
-from server import PromptServer
 from torch import Tensor
 
 from ..wanvideo.windows import Window
-
-
-def show_text(node_id: str | None, text: str) -> None:
-    """Write a line on a node in the graph editor."""
-    if node_id is not None and PromptServer.instance is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
+from .feedback import show_text
 
 
 def clock(seconds: float) -> str:

@@ -17,8 +17,10 @@ from ..errors import UserError
 from ..video_io.frame_store import FrameStore
 from ..video_io.images import frames_as_image
 from ..video_io.runs import clean_old_runs
-from ..video_io.sources import FrameSource, ImageFrames, exact_rate, open_video
+from ..video_io.sources import FrameSource, ImageFrames, exact_rate
+from .feedback import show_text
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
+from .video_input import open_video
 from .video_output import StoredVideoInput
 
 log = logging.getLogger(__name__)
@@ -125,7 +127,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         )
         node_id = cls.hidden.unique_id
         store = _sample(job, node_id, resume)
-        video = StoredVideoInput(store, audio or audio_embeds.sound)
+        video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
 
@@ -151,7 +153,7 @@ def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:
     """Sample all windows that are still to be made; each is on disk before the next one begins."""
     from ..wanvideo.fingerprint import job_fingerprint, window_keys
     from ..wanvideo.sampling import to_8_bit
-    from .progress import SamplingProgress, show_text
+    from .progress import SamplingProgress
 
     height, width = job.pictures.size
     runs = Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs"

@@ -19,10 +19,11 @@ from ..errors import UserError
 from ..video_io.formats import FORMATS, format_named
 from ..video_io.names import check_prefix, expand_prefix, make_target
 from ..video_io.sound import AudioFit
-from ..video_io.sources import FrameSource, ImageFrames, StoredFrames, exact_rate
-from ..video_io.video_file import FileFrames, FileSound, has_sound
+from ..video_io.sources import ImageFrames, exact_rate
 from ..video_io.writer import SavedVideo, SaveSettings, save_video
+from .feedback import show_text
 from .types import CATEGORY
+from .video_input import open_video
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class SaveVideoWithAudio(io.ComfyNode):
                 f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the nodes' lists."
             )
         if video is not None:
-            source, own_sound = _open_video(video)
+            source, own_sound = open_video(video)
             audio = audio if audio is not None else own_sound
         else:
             source = ImageFrames(images, exact_rate(fps))
@@ -182,23 +183,9 @@ class SaveVideoWithAudio(io.ComfyNode):
         )
         facts = _facts(saved)
         log.info("%s", facts)
-        _show_text(cls.hidden.unique_id, facts)
+        show_text(cls.hidden.unique_id, facts)
         ui = _ui(saved, target.subfolder, settings.format.mime, facts)
         return io.NodeOutput(VideoFromFile(str(saved.path)), str(saved.path), ui=ui)
-
-
-def _open_video(video: Any) -> tuple[FrameSource, Any]:
-    """A VIDEO's frames, streamed where it can be, and its own sound (AUDIO dict, `Sound` or None)."""
-    if hasattr(video, "iter_frames"):
-        return StoredFrames(video), video.sound
-    if isinstance(video, VideoFromFile):
-        # Newer cores cut a video by noting the part in it; 0.3.75 has no such thing.
-        part = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
-        file = video.get_stream_source()
-        return FileFrames(file, *part), FileSound(file, *part) if has_sound(file) else None
-    components = video.get_components()
-    alpha = getattr(components, "alpha", None)
-    return ImageFrames(components.images, exact_rate(components.frame_rate), alpha), components.audio
 
 
 def _tags(hidden: Any) -> dict[str, Any]:
@@ -220,14 +207,6 @@ def _facts(saved: SavedVideo) -> str:
     if saved.warning:
         lines.insert(0, f"WARNING: {saved.warning}")
     return "\n".join([*lines, *saved.notes])
-
-
-def _show_text(node_id: str | None, text: str) -> None:
-    """Show `text` on the node, where the server has a way to."""
-    from server import PromptServer
-
-    if node_id is not None and hasattr(PromptServer.instance, "send_progress_text"):
-        PromptServer.instance.send_progress_text(text, node_id)
 
 
 def _ui(saved: SavedVideo, subfolder: str, mime: str, facts: str) -> dict[str, list[Any]]:

@@ -1,0 +1,11 @@
+"""Text on a node in the graph editor."""
+
+from __future__ import annotations
+
+from server import PromptServer
+
+
+def show_text(node_id: str | None, text: str) -> None:
+    """Write on a node; where the graph runs without a server there is nobody to read it."""
+    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
