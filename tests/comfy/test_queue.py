@@ -1,0 +1,92 @@
+"""How a job behaves in ComfyUI's queue: progress, interrupt, history, cache, several jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from comfy_client import ComfyClient, JobResult
+from talking_picture import find_node, inputs_of
+
+from . import helpers
+
+
+def test_progress_counts_every_step_of_every_window(client: ComfyClient, picture: Path, tmp_path: Path):
+    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 1.0), steps=3)
+
+    _, result = helpers.run(client, prompt)
+
+    # 25 frames: window 0 has 17, window 1 brings 8 of its 12 new ones.
+    counted = [event.data["value"] for event in helpers.sampler_progress(prompt, result.events)]
+    assert counted == [1, 2, 3, 4, 5, 6]
+    assert {event.data["max"] for event in helpers.sampler_progress(prompt, result.events)} == {6}
+    sampler = find_node(prompt, "InfiniteTalkSampler")
+    texts = [e.data["text"] for e in result.events if e.kind == "progress_text" and e.data["node"] == sampler]
+    assert any(text.startswith("Window 2 of 2, step 1 of 3") for text in texts)
+
+
+def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyClient, picture: Path, tmp_path: Path):
+    long_sound, short_sound = helpers.write_speech(tmp_path, 20), helpers.write_speech(tmp_path, 0.3)
+    long_job = helpers.small_prompt(client, picture, long_sound, steps=20)
+    next_job = helpers.small_prompt(client, picture, short_sound)
+
+    with client.connect() as connection:
+        stopped, after = JobResult(client.submit(long_job)), JobResult(client.submit(next_job))
+        for event in connection.events_of(stopped.prompt_id):
+            stopped.events.append(event)
+            steps = len(helpers.sampler_progress(long_job, stopped.events))
+            if event.kind == "progress" and steps == 3:
+                client.interrupt()
+                asked = time.monotonic()
+        after.events = list(connection.events_of(after.prompt_id))
+
+    late = [e for e in helpers.sampler_progress(long_job, stopped.events) if e.seconds > asked]
+    assert stopped.interrupted
+    assert len(late) <= 1
+    assert len(helpers.decode(helpers.saved_file(next_job, client.finish(after))).frames) == 8
+
+
+def test_history_names_the_file_for_the_graph_editor_and_for_api_clients(
+    client: ComfyClient, picture: Path, tmp_path: Path, folders
+):
+    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3))
+
+    file, result = helpers.run(client, prompt)
+
+    saved = result.outputs[find_node(prompt, "SaveVideoWithAudio")]
+    (entry,) = saved["images"]
+    assert entry["type"] == "output"
+    assert saved["animated"] == [True]
+    assert folders.output / entry["subfolder"] / entry["filename"] == file
+    (gif,) = saved["gifs"]
+    assert gif["fullpath"] == str(file)
+    assert {key: gif[key] for key in entry} == entry
+    fetched = tmp_path / "fetched.mp4"
+    client.view(entry, fetched)
+    assert fetched.read_bytes() == file.read_bytes()
+
+
+def test_an_unchanged_job_is_served_from_the_cache(client: ComfyClient, picture: Path, tmp_path: Path):
+    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3))
+    first, _ = helpers.run(client, prompt)
+
+    second, result = helpers.run(client, prompt)
+
+    assert result.cached_nodes == set(prompt)
+    assert not result.executed_nodes
+    assert second == first
+
+
+def test_two_jobs_in_the_queue_make_two_files(client: ComfyClient, picture: Path, tmp_path: Path):
+    first = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3), seed=1)
+    second = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.5, seed=1), seed=2)
+    inputs_of(second, "SaveVideoWithAudio").update(inputs_of(first, "SaveVideoWithAudio"))  # the same file name too
+
+    with client.connect() as connection:
+        jobs = [JobResult(client.submit(first)), JobResult(client.submit(second))]
+        for job in jobs:
+            job.events = list(connection.events_of(job.prompt_id))
+
+    files = [helpers.saved_file(prompt, client.finish(job)) for prompt, job in zip((first, second), jobs, strict=True)]
+    assert files[0] != files[1]
+    assert [len(helpers.decode(file).frames) for file in files] == [8, 13]
