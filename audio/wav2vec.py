@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .layer_sweep import LayerSweep, Progress, Reach
+from .spool import Spool
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 
@@ -21,9 +23,8 @@ log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  # Hz; every wav2vec 2.0 was trained on it
 CONV_SECONDS = 8  # of sound that go through the convolutions at a time: 50 MB per activation of the base model
+END_CONTEXT_FRAMES = 1_500  # a minute at 25 fps; four times what wav2vec 2.0 heard at once in training
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-Progress = Callable[[int, int], None]  # frames done, frames in all
 
 
 @dataclass
@@ -46,7 +47,16 @@ class Wav2VecEncoder:
         return self.model.config
 
     @torch.no_grad()
-    def encode(self, wave: Tensor, frames: int, *, fps: Fraction | None = None, first: int = 0) -> Tensor:
+    def encode(
+        self,
+        wave: Tensor,
+        frames: int,
+        *,
+        fps: Fraction | None = None,
+        reach: Reach | None = None,
+        progress: Progress | None = None,
+        folder: Path | None = None,
+    ) -> Tensor:
         """The outputs of all layers for a mono sound, one embedding per video frame.
 
         Args:
@@ -55,24 +65,57 @@ class Wav2VecEncoder:
             fps: the embedding k belongs to the time k/fps. None stretches the sound over the frames, as the reference
                 does: the first embedding belongs to the sound's first feature, the last one to its last. At 25 fps
                 and with whole frames of sound both are the same, to the bit.
-            first: leave out the embeddings before this one (they are context only).
+            reach: how far the attention looks (see `LayerSweep`); up to `reach.near_frames` frames nothing differs
+                from the reference.
+            progress: called with steps done and steps in all.
+            folder: where embeddings that are too many for memory are kept.
 
         Returns:
-            `[frames - first, layers, channels]` float32 on the CPU.
+            `[frames, layers, channels]` float32 on the CPU, possibly a mapped file.
 
         Method: `get_embedding` of the authors' `generate_infinitetalk.py`: convolutional features, linear
         interpolation to the frames (align_corners) *before* the transformer, all hidden states but the first.
         """
-        with self._placed() as device:
-            rows = FrameFeatures(self, wave, frames, fps, device)
-            hidden = self.model.hidden_states(rows.read(0, frames))[first:]
-        embeddings = hidden.float().cpu()
-        if not embeddings.isfinite().all():
-            raise UserError(
-                f"{self.name} gave values beyond the range of {str(self.dtype).removeprefix('torch.')}: "
-                "set base_precision of Load Wav2Vec to bf16 or fp32."
-            )
-        return embeddings
+        return self._encode(wave, frames, 0, fps, reach, progress, folder)
+
+    @torch.no_grad()
+    def encode_end(self, wave: Tensor, frames: int, first: int, *, fps: Fraction, folder: Path | None = None) -> Tensor:
+        """The embeddings `first … frames - 1` of a sound, `[frames - first, layers, channels]`.
+
+        Only the last `END_CONTEXT_FRAMES` before them are their context in the transformer.
+        """
+        context = max(0, first - END_CONTEXT_FRAMES)
+        return self._encode(wave, frames, context, fps, None, None, folder)[first - context :].clone()
+
+    def _encode(
+        self,
+        wave: Tensor,
+        frames: int,
+        first: int,
+        fps: Fraction | None,
+        reach: Reach | None,
+        progress: Progress | None,
+        folder: Path | None,
+    ) -> Tensor:
+        """The frames `first … frames - 1` as if there were none before them, but normalised with the whole sound."""
+        row = (self.config.channels,)
+        # Copies of one layer are dropped as soon as the next one is there, so only the outputs have a share of memory.
+        with self._placed() as device, Spool(row, folder=folder) as outputs, Spool(row, folder=folder) as work:
+            features = FrameFeatures(self, wave, frames, fps, device)
+
+            def projected(start: int, stop: int) -> Tensor:
+                return self.model.feature_projection(features.read(first + start, first + stop))
+
+            sweep = LayerSweep(self.model.encoder, frames - first, device, self.dtype, reach)
+            sweep.run(projected, outputs, work, progress)
+            layers = outputs.finish().unflatten(0, (self.config.layers, frames - first))
+        for layer in layers:  # one at a time: a check of all would need as much memory again
+            if not layer.isfinite().all():
+                raise UserError(
+                    f"{self.name} gave values beyond the range of {str(self.dtype).removeprefix('torch.')}: "
+                    "set base_precision of Load Wav2Vec to bf16 or fp32."
+                )
+        return layers.transpose(0, 1)
 
     @contextmanager
     def _placed(self) -> Iterator[torch.device]:

@@ -168,7 +168,7 @@ class PositionalConv(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all frames that it is given."""
+    """Self-attention in parts, so that the keys may come from elsewhere than the queries."""
 
     def __init__(self, config: Wav2VecConfig, ops: Any) -> None:
         super().__init__()
@@ -178,12 +178,25 @@ class Attention(nn.Module):
         self.v_proj = ops.Linear(config.channels, config.channels)
         self.out_proj = ops.Linear(config.channels, config.channels)
 
+    def queries(self, x: Tensor) -> Tensor:
+        """[B, F, channels] → [B, heads, F, channels per head]."""
+        return self._by_head(self.q_proj(x))
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, F, channels] → keys and values, [B, heads, F, channels per head] each."""
+        return self._by_head(self.k_proj(x)), self._by_head(self.v_proj(x))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries over keys and values → [B, F, channels]; heads wider than the model's are cut back."""
+        width = self.out_proj.in_features // self.heads
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v)[..., :width].transpose(1, 2).flatten(2))
+
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → the same shape."""
-        q, k, v = (
-            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
-        )  # [B, heads, F, channels per head]
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        """All frames over all frames: [B, F, channels] → the same shape."""
+        return self.attend(self.queries(x), *self.keys_values(x))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -210,13 +223,21 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config, ops)
         self.final_layer_norm = ops.LayerNorm(config.channels, eps=config.eps)
 
+    def attention_input(self, x: Tensor) -> Tensor:
+        """What the attention sees of x, [B, F, channels]."""
+        return self.layer_norm(x) if self.stable else x
+
+    def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The rest of the layer: its input and the attention's output, [B, F, channels] → the same shape."""
+        if self.stable:
+            x = x + attended
+            return x + self.feed_forward(self.final_layer_norm(x))
+        x = self.layer_norm(x + attended)
+        return self.final_layer_norm(x + self.feed_forward(x))
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, F, channels] → the same shape."""
-        if self.stable:
-            x = x + self.attention(self.layer_norm(x))
-            return x + self.feed_forward(self.final_layer_norm(x))
-        x = self.layer_norm(x + self.attention(x))
-        return self.final_layer_norm(x + self.feed_forward(x))
+        return self.after_attention(x, self.attention(self.attention_input(x)))
 
 
 class Encoder(nn.Module):
@@ -229,22 +250,18 @@ class Encoder(nn.Module):
         self.layer_norm = ops.LayerNorm(config.channels, eps=config.eps)
         self.layers = nn.ModuleList(EncoderLayer(config, ops) for _ in range(config.layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → the output of every layer, [B, F, layers, channels]."""
+    def begin(self, x: Tensor) -> Tensor:
+        """Projected features with their positions, [B, F, channels] → the first layer's input, the same shape."""
         x = x + self.pos_conv_embed(x)
-        if not self.stable:
-            x = self.layer_norm(x)
-        outputs = []
-        for layer in self.layers:
-            x = layer(x)
-            outputs.append(x)
-        if self.stable:
-            outputs[-1] = self.layer_norm(x)
-        return torch.stack(outputs, dim=2)
+        return x if self.stable else self.layer_norm(x)
+
+    def output(self, index: int, x: Tensor) -> Tensor:
+        """What layer `index` contributes to the embedding, given its output x."""
+        return self.layer_norm(x) if self.stable and index == len(self.layers) - 1 else x
 
 
 class Wav2VecModel(nn.Module):
-    """The two stages of wav2vec 2.0, each for any stretch of a sound.
+    """The parts of wav2vec 2.0; `FrameFeatures` and `LayerSweep` put a sound through them.
 
     `ops` names the layer classes: `torch.nn`, or one of `comfy.ops` so that core can load and cast the weights.
     """
@@ -255,7 +272,3 @@ class Wav2VecModel(nn.Module):
         self.feature_extractor = FeatureExtractor(config, ops)
         self.feature_projection = FeatureProjection(config, ops)
         self.encoder = Encoder(config, ops)
-
-    def hidden_states(self, features: Tensor) -> Tensor:
-        """Convolutional features at the video's rate, [F, conv channels] → [F, layers, channels]."""
-        return self.encoder(self.feature_projection(features[None]))[0]
