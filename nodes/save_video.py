@@ -17,9 +17,9 @@ from comfy_api.latest import io
 
 from ..errors import UserError
 from ..video_io.formats import FORMATS, format_named
-from ..video_io.names import check_prefix, expand_prefix, make_target
+from ..video_io.names import check_template, expand_prefix, make_target
 from ..video_io.sound import AudioFit
-from ..video_io.sources import ImageFrames, exact_rate
+from ..video_io.sources import FrameSource, ImageFrames, exact_rate
 from ..video_io.writer import SavedVideo, SaveSettings, save_video
 from .feedback import show_text
 from .types import CATEGORY
@@ -128,7 +128,7 @@ class SaveVideoWithAudio(io.ComfyNode):
     def validate_inputs(cls, filename_prefix: str = "x", format: str = "mp4 h264", crf: int = 0) -> bool | str:
         """Refuse before the queue starts what can be known by then."""
         try:
-            check_prefix(filename_prefix)
+            check_template(filename_prefix)
             format_named(format).check_crf(crf)
         except UserError as error:
             return str(error)
@@ -150,31 +150,20 @@ class SaveVideoWithAudio(io.ComfyNode):
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Save and report."""
-        if (images is None) == (video is None):
-            found = "both images and video are" if video is not None else "neither images nor video is"
-            raise UserError(f"{found.capitalize()} connected; exactly one of the two is needed.")
         if audio_fit not in FITS or if_audio_fails not in (SAVE_SILENT, STOP):
             raise UserError(
-                f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the nodes' lists."
+                f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the node's lists."
             )
-        if video is not None:
-            source, own_sound = open_video(video)
-            audio = audio if audio is not None else own_sound
-        else:
-            source = ImageFrames(images, exact_rate(fps))
         settings = SaveSettings(
-            format=format_named(format),
-            crf=crf,
-            audio_kbits=audio_bitrate,
-            fit=AudioFit(audio_fit),
-            stop_without_sound=if_audio_fails == STOP,
+            format_named(format), crf, audio_bitrate, AudioFit(audio_fit), stop_without_sound=if_audio_fails == STOP
         )
+        source, own_sound = _open(images, video, fps)
         prefix = expand_prefix(filename_prefix, source.width, source.height, datetime.datetime.now(), cls.hidden.prompt)
         target = make_target(prefix, Path(folder_paths.get_output_directory()), settings.format.suffix)
         bar = comfy.utils.ProgressBar(source.count)
         saved = save_video(
             source,
-            audio,
+            own_sound if audio is None else audio,
             target,
             settings,
             tags=_tags(cls.hidden) if save_metadata and not args.disable_metadata else None,
@@ -186,6 +175,21 @@ class SaveVideoWithAudio(io.ComfyNode):
         show_text(cls.hidden.unique_id, facts)
         ui = _ui(saved, target.subfolder, settings.format.mime, facts)
         return io.NodeOutput(VideoFromFile(str(saved.path)), str(saved.path), ui=ui)
+
+
+def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:
+    """The frames to save, and the sound that comes with them (AUDIO dict, `Sound` or None).
+
+    Raises:
+        UserError: both inputs or neither of them are connected.
+    """
+    if images is not None and video is not None:
+        raise UserError("Both images and video are connected, but only one can be saved: disconnect one of the two.")
+    if video is not None:
+        return open_video(video)
+    if images is None:
+        raise UserError("Neither images nor video is connected, so there is nothing to save: connect one of the two.")
+    return ImageFrames(images, exact_rate(fps)), None
 
 
 def _tags(hidden: Any) -> dict[str, Any]:

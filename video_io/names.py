@@ -130,6 +130,12 @@ def check_prefix(prefix: str) -> None:
         _check_part(part)
 
 
+def check_template(prefix: str) -> None:
+    """As `check_prefix`, for a prefix whose variables are not filled in yet."""
+    expanded = expand_prefix(prefix, 0, 0, datetime.datetime.now())
+    check_prefix(_NODE_VALUE.sub("value", expanded))
+
+
 def _check_part(part: str) -> None:
     """Refuse a folder's or file's name that the system cannot have."""
     windows = os.name == "nt"

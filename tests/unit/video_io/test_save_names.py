@@ -11,6 +11,7 @@ from infinitetalk.errors import UserError
 from infinitetalk.video_io.names import (
     LONGEST_NAME_BYTES,
     check_prefix,
+    check_template,
     expand_prefix,
     format_date,
     make_target,
@@ -56,6 +57,12 @@ def test_dates_are_written_as_the_graph_editor_writes_them(pattern, text):
 )
 def test_variables_in_a_prefix_are_filled_in(prefix, text):
     assert expand_prefix(prefix, 832, 480, NOW, PROMPT) == text
+
+
+def test_a_prefix_with_variables_passes_before_they_are_known_and_a_bad_one_does_not():
+    check_template("%date:yyyy-MM-dd%/%KSampler?.seed%/talk")
+    with pytest.raises(UserError, match="leads out"):
+        check_template("../%date:yyyy%")
 
 
 def test_a_value_cannot_bring_a_path_with_it():
