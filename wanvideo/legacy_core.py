@@ -58,23 +58,17 @@ def _follow_block(block: nn.Module, index: int, options: dict[str, Any]) -> list
 
 
 def _patch_after_cross_attention(block: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
-    """The block computes `x + cross_attn(norm3(x))`: norm3 shows x, and what cross_attn returns is x's change."""
-    residual: list[Tensor] = []
+    """norm2 is the first to see the sum after the cross attention, which the block goes on with: it is changed in
+    place, so that the numbers are to the bit those of a block that calls the patches itself.
+    """
 
-    def see_residual(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        residual.append(inputs[0])
-
-    def patch(_: nn.Module, __: Any, change: Tensor) -> Tensor:
-        before = residual.pop()  # [B, L, C]
-        x = before + change
+    def patch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        patched = inputs[0]  # [B, L, C]
         for patch in patches:
-            x = patch({"x": x, "transformer_options": options})
-        return x - before
+            patched = patch({"x": patched, "transformer_options": options})
+        inputs[0].copy_(patched)
 
-    return [
-        block.norm3.register_forward_pre_hook(see_residual),
-        block.cross_attn.register_forward_hook(patch),
-    ]
+    return [block.norm2.register_forward_pre_hook(patch)]
 
 
 def _patch_self_attention(attention: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
