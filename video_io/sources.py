@@ -102,11 +102,9 @@ class ImageFrames:
 
     def frames(self) -> Iterator[Frame]:
         """Views of the tensor, frame by frame."""
-        if self.alpha is None:
-            yield from self.images
-            return
-        for image, alpha in zip(self.images, self.alpha, strict=True):
-            yield torch.cat((image, alpha.to(image)), dim=-1)
+        for index in range(self.count):  # iterating over a tensor would make the views of all frames at once
+            image = self.images[index]
+            yield image if self.alpha is None else torch.cat((image, self.alpha[index].to(image)), dim=-1)
 
 
 class StoredFrames:

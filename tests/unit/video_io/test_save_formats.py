@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from infinitetalk.video_io.formats import FORMATS
-from infinitetalk.video_io.sources import StoredFrames, exact_rate
+from infinitetalk.video_io.sources import ImageFrames, StoredFrames, exact_rate
 
 ALL = list(FORMATS)
 KEEP_ALPHA = ["webm vp9", "mkv ffv1", "mov prores"]
@@ -165,6 +165,13 @@ def test_pixels_out_of_range_are_clipped_and_nan_is_black_and_both_are_said(save
     assert (frames[2, :4] == 128).all()
     assert any("1 frames, the first of them number 2" in note and "NaN" in note for note in saved.notes)
     assert any("clipped" in note for note in saved.notes)
+
+
+def test_alpha_beside_the_images_is_kept_like_a_fourth_channel(save, media):
+    images, alpha = torch.rand(2, 16, 16, 3), torch.rand(2, 16, 16, 1)
+    saved = save(ImageFrames(images, Fraction(25), alpha), format="mkv ffv1")
+    frames = media.decode(saved.path, alpha=True).frames
+    assert np.array_equal(frames, np.floor(torch.cat((images, alpha), -1).numpy() * 255 + 0.5).astype(np.uint8))
 
 
 class Chunks:
