@@ -1,0 +1,82 @@
+"""Takes a picture of a workflow in the real graph editor, for the README and the template browser.
+
+Needs a running ComfyUI with this pack, Chromium, and `pip install playwright`:
+`python tests/browser/screenshot.py http://127.0.0.1:8188 example_workflows/talking_picture.json picture.png`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+VIEW = {"width": 1920, "height": 1080}
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Workflow.ShowMissingModelsWarning": False}
+READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['InfiniteTalkSampler'])"
+LOAD = "async ([workflow, name]) => await app.loadGraphData(workflow, true, true, name)"
+FIT = """() => {
+    const boxes = [...app.graph.nodes, ...app.graph.groups].map((item) => item.boundingRect ?? item.getBounding());
+    const left = Math.min(...boxes.map((box) => box[0])) - 30, top = Math.min(...boxes.map((box) => box[1])) - 40;
+    const right = Math.max(...boxes.map((box) => box[0] + box[2])) + 30;
+    const bottom = Math.max(...boxes.map((box) => box[1] + box[3])) + 30;
+    const canvas = app.canvas.canvas.getBoundingClientRect();
+    const scale = Math.min(canvas.width / (right - left), canvas.height / (bottom - top));
+    app.canvas.ds.scale = scale;
+    app.canvas.ds.offset = [canvas.width / scale / 2 - (left + right) / 2, canvas.height / scale / 2 - (top + bottom) / 2];
+    app.canvas.setDirty(true, true);
+    return [(right - left) * scale, (bottom - top) * scale, canvas.width, canvas.height];
+}"""
+FACTS = """async () => ({
+    unknown: app.graph.nodes.filter((n) => !n.isVirtualNode && !LiteGraph.registered_node_types[n.type]).map((n) => n.type),
+    api: (await app.graphToPrompt()).output,
+})"""
+
+
+def main() -> None:
+    """Load the workflow, fit it into the window, save the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("server")
+    parser.add_argument("workflow", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--api", type=Path, help="also write the graph in the API format, as the editor makes it")
+    options = parser.parse_args()
+    workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
+    body = json.dumps(SETTINGS).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{options.server}/api/settings", data=body, method="POST"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport=VIEW, device_scale_factor=1.5)
+        page.goto(options.server)
+        page.wait_for_function(READY, timeout=120_000)
+        page.evaluate(LOAD, [workflow, options.workflow.stem])
+        page.wait_for_timeout(2000)
+        facts = page.evaluate(FACTS)
+        if facts["unknown"]:
+            sys.exit(f"The editor does not know {', '.join(facts['unknown'])}: install the pack on that server.")
+        if options.api:
+            options.api.write_text(json.dumps(facts["api"], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _shoot(page, options.picture)
+        browser.close()
+
+
+def _shoot(page: Page, picture: Path) -> None:
+    """Hide everything but the canvas, and cut the picture to the graph."""
+    page.keyboard.press("Escape")
+    hide = ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, [class*=minimap]"
+    page.add_style_tag(content=f"{hide}, .p-dialog-mask {{ display: none !important }}")
+    page.wait_for_timeout(500)
+    width, height, view_width, view_height = page.evaluate(FIT)
+    page.wait_for_timeout(1500)
+    box = page.locator("#graph-canvas").bounding_box() or {"x": 0, "y": 0}
+    left, top = box["x"] + (view_width - width) / 2, box["y"] + (view_height - height) / 2
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=picture, clip={"x": left, "y": top, "width": width, "height": height})
+
+
+if __name__ == "__main__":
+    main()
