@@ -1,0 +1,311 @@
+"""Core's own nodes, samplers and models together with ours, in process."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+FRAMES, WINDOW_FRAMES, MOTION_FRAMES = 8, 5, 1
+
+
+class Steps:
+    """An observer that counts."""
+
+    def __init__(self):
+        self.seen = []
+
+    def step(self, window, step, denoised):
+        assert torch.isfinite(denoised).all()
+        self.seen.append((window.index, step))
+
+
+def make_job(models, model=None, **changes):
+    """Two windows of five frames at 32 × 32."""
+    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.wanvideo.guider import Guidance
+    from infinitetalk.wanvideo.job import TalkingVideoJob
+    from infinitetalk.wanvideo.pictures import Pictures
+    from infinitetalk.wanvideo.sampling import SamplerSettings
+
+    generator = torch.Generator().manual_seed(1)
+    settings = {"seed": 3, "steps": 3, "shift": 3.0}
+    settings |= {name: changes.pop(name) for name in list(changes) if name in SamplerSettings.__dataclass_fields__}
+    guidance = {name: changes.pop(name) for name in list(changes) if name in Guidance.__dataclass_fields__}
+    audio = torch.randn(FRAMES, 3, 64, generator=generator)
+    embeds = SimpleNamespace(
+        features=[audio], silence=[audio[:1]], audible=[torch.ones(FRAMES, dtype=torch.bool)], fps=25.0, frames=FRAMES
+    )
+    image = torch.rand(1, 32, 32, 3, generator=generator)
+    fields = {
+        "model": model or models.model,
+        "infinitetalk": models.infinitetalk,
+        "embeds": embeds,
+        "vae": models.vae,
+        "pictures": Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (32, 32)),
+        "settings": SamplerSettings(**settings),
+        "guidance": Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
+        "window_frames": WINDOW_FRAMES,
+        "motion_frames": MOTION_FRAMES,
+    }
+    return TalkingVideoJob(**{**fields, **changes})
+
+
+def run(job):
+    """All frames `[F, H, W, 3]`, and the steps that were seen."""
+    steps = Steps()
+    return torch.cat([finished.frames for finished in job.run(steps)]), steps.seen
+
+
+@pytest.fixture(scope="module")
+def plain(models):
+    with torch.inference_mode():
+        return run(make_job(models))[0]
+
+
+def test_every_step_of_every_window_is_reported(models, plain):
+    assert plain.shape == (FRAMES, 32, 32, 3)
+    frames, seen = run(make_job(models))
+    assert seen == [(window, step) for window in range(2) for step in range(3)]
+    assert torch.equal(frames, plain)
+
+
+def sampler_names():
+    # Listed here, not asked of core: the tests are collected before core can be imported.
+    return [
+        "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral",
+        "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "ipndm_v", "deis",
+        "res_multistep", "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "sa_solver", "ddim", "uni_pc",
+        "uni_pc_bh2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sampler_names())
+def test_every_kind_of_core_sampler_works_and_repeats_itself(models, name):
+    job = make_job(models, sampler_name=name, scheduler="simple", steps=4)
+    frames, _ = run(job)
+    assert torch.isfinite(frames).all()
+    assert frames.std() > 0.01
+    assert torch.equal(run(job)[0], frames)
+
+
+def test_every_core_scheduler_works(models):
+    import comfy.samplers
+
+    for name in comfy.samplers.SCHEDULER_NAMES:
+        frames, _ = run(make_job(models, scheduler=name, steps=4))
+        assert torch.isfinite(frames).all(), name
+
+
+def test_the_shift_of_core_schedulers_is_the_widget_unless_a_node_has_set_it(models):
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    (shifted,) = ModelSamplingSD3().patch(models.model, shift=9.0)
+    with_node = run(make_job(models, shifted, scheduler="simple", shift=2.0))[0]
+    assert torch.equal(with_node, run(make_job(models, scheduler="simple", shift=9.0))[0])
+    assert not torch.equal(with_node, run(make_job(models, scheduler="simple", shift=2.0))[0])
+
+
+def test_a_lora_changes_the_video_and_leaves_the_model(models, plain, tmp_path):
+    import comfy.sd
+
+    generator = torch.Generator().manual_seed(5)
+    lora = {}
+    for part, width in (("down", 4), ("up", 256)):
+        shape = (4, 256) if part == "down" else (width, 4)
+        lora[f"diffusion_model.blocks.1.self_attn.v.lora_{part}.weight"] = torch.randn(shape, generator=generator)
+    patched, _ = comfy.sd.load_lora_for_models(models.model, None, lora, 1.0, 0.0)
+    assert (run(make_job(models, patched))[0] - plain).abs().max() > 1e-3
+    assert torch.equal(run(make_job(models))[0], plain)
+
+
+def test_fp8_weights_of_the_base_model(golden_dir, models, plain):
+    import comfy.sd
+
+    fp8 = comfy.sd.load_diffusion_model(
+        str(golden_dir / "dit.safetensors"), model_options={"dtype": torch.float8_e4m3fn}
+    )
+    frames = run(make_job(models, fp8))[0]
+    assert torch.isfinite(frames).all()
+    assert 0 < (frames - plain).abs().mean() < 0.2
+
+
+def test_easycache_saves_passes_and_the_video_still_comes(models, monkeypatch):
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    passes = []
+    forward = type(models.model.model.diffusion_model).forward_orig
+
+    def counting(self, *args, **kwargs):
+        passes.append(1)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(models.model.model.diffusion_model), "forward_orig", counting)
+    run(make_job(models, steps=8))
+    without = len(passes)
+    passes.clear()
+    (cached,) = EasyCacheNode.execute(models.model, 3.0, 0.0, 1.0, verbose=False).args
+    frames, seen = run(make_job(models, cached, steps=8))
+    assert torch.isfinite(frames).all()
+    assert len(seen) == 16
+    assert len(passes) < without
+
+
+def test_a_node_that_replaces_the_guidance_is_refused(models):
+    from infinitetalk.errors import UserError
+
+    model = models.model.clone()
+    model.set_model_sampler_cfg_function(lambda args: args["cond"])
+    with pytest.raises(UserError, match="replaces the guidance"):
+        make_job(models, model, text_cfg=5.0)
+
+
+def test_post_cfg_nodes_take_part(models, plain):
+    model = models.model.clone()
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0.5)
+    assert (run(make_job(models, model))[0] - plain).abs().max() > 1e-3
+
+
+def test_an_interrupt_stops_at_the_next_step_and_the_next_job_runs(models, plain):
+    import comfy.model_management as mm
+
+    class Cancel(Steps):
+        def step(self, window, step, denoised):
+            super().step(window, step, denoised)
+            if (window.index, step) == (1, 0):
+                mm.interrupt_current_processing()
+            mm.throw_exception_if_processing_interrupted()
+
+    observer = Cancel()
+    with pytest.raises(mm.InterruptProcessingException):
+        list(make_job(models).run(observer))
+    assert observer.seen[-1] == (1, 0)
+    assert torch.equal(run(make_job(models))[0], plain)
+
+
+def test_a_video_goes_on_from_any_window_with_the_same_frames(models, plain):
+    job = make_job(models)
+    first, *_ = job.run(Steps())
+    rest = list(job.run(Steps(), windows_done=1, motion=first.motion))
+    assert torch.equal(torch.cat([first.frames, *(part.frames for part in rest)]), plain)
+
+
+def test_running_out_of_memory_in_the_vae_falls_back_to_tiles(models, plain, monkeypatch, caplog):
+    import comfy.model_management as mm
+
+    decode = models.vae.first_stage_model.decode
+    tried = []
+
+    def full(samples, *args, **kwargs):
+        tried.append(samples.shape)
+        if len(tried) == 1:
+            raise mm.OOM_EXCEPTION("a GPU that is full, which cannot be had here")
+        return decode(samples, *args, **kwargs)
+
+    monkeypatch.setattr(models.vae.first_stage_model, "decode", full)
+    with caplog.at_level("WARNING"):
+        frames, _ = run(make_job(models))
+    assert "tiled" in caplog.text
+    assert (frames - plain).abs().max() < 0.02  # one tile covers a frame this small
+
+
+def test_text_conditions_for_a_part_of_the_steps_take_their_turns(models):
+    early, late = (torch.full((1, 512, 4096), value) for value in (0.5, -0.5))
+    both = [(early, {"start_percent": 0.0, "end_percent": 0.5}), (late, {"start_percent": 0.5, "end_percent": 1.0})]
+    turns = run(make_job(models, positive=both))[0]
+    assert not torch.equal(turns, run(make_job(models, positive=[(early, {})]))[0])
+    assert not torch.equal(turns, run(make_job(models, positive=[(late, {})]))[0])
+
+
+def test_the_model_is_for_other_nodes_what_it_was(models):
+    import comfy.sample
+    import comfy.samplers
+
+    def core_alone():
+        text = [[torch.zeros(1, 512, 4096), {}]]
+        noise = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(2))
+        return comfy.sample.sample(
+            models.model, noise, 2, 1.0, "euler", "simple", text, text, torch.zeros_like(noise), seed=1
+        )
+
+    before = core_alone()
+    run(make_job(models))
+    assert torch.equal(core_alone(), before)
+
+
+def test_one_voice_with_a_mask_differs_from_one_without(models, plain):
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :, :16] = 1
+    assert (run(make_job(models, speaker_masks=mask))[0] - plain).abs().max() > 1e-3
+
+
+def embeds_with(models, **changes):
+    return SimpleNamespace(**{**vars(make_job(models).embeds), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"window_frames": 80}, "window_frames is 80"),
+        ({"motion_frames": 4}, "motion_frames is 4"),
+        ({"motion_frames": 5}, "motion_frames is 5"),
+        ({"speaker_masks": torch.zeros(1, 32, 32)}, "speaker 1 covers nothing"),
+        ({"speaker_masks": torch.ones(3, 32, 32)}, "need 2 masks"),
+        ({"sampler_name": "eular"}, "no sampler named eular"),
+        ({"scheduler": "linear"}, "no scheduler named linear"),
+    ],
+)
+def test_settings_that_cannot_work_get_a_sentence_before_any_work(models, changes, named):
+    from infinitetalk.errors import UserError
+
+    with pytest.raises(UserError, match=named):
+        make_job(models, **changes)
+
+
+def test_embeddings_of_another_width_or_with_nan_get_a_sentence(models):
+    from infinitetalk.errors import UserError
+
+    wide = torch.randn(FRAMES, 24, 1024)
+    with pytest.raises(UserError, match=r"24 layers × 1024 = 24576 .* expect 192"):
+        make_job(models, embeds=embeds_with(models, features=[wide], silence=[wide[:1]]))
+    bad = torch.randn(FRAMES, 3, 64)
+    bad[5, 1, 7] = torch.nan
+    with pytest.raises(UserError, match="voice 1 hold NaN"):
+        make_job(models, embeds=embeds_with(models, features=[bad], silence=[bad[:1]]))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"in_dim": 16}, "text-to-video"),
+        ({"img_emb": None}, "Wan 2.2 I2V"),
+        ({"out_dim": 48}, "Wan 2.2 TI2V"),
+        ({"in_dim": 48}, "Fun/control"),
+        ({"dim": 384}, "3 blocks of width 384"),
+    ],
+)
+def test_other_wan_models_are_called_by_their_name(models, change, named):
+    from comfy.ldm.wan.model import WanModel
+    from infinitetalk.errors import UserError
+    from infinitetalk.wanvideo.base_model import check_base_model
+
+    # The real models have billions of weights; what tells them apart are these attributes.
+    wan = object.__new__(WanModel)
+    wan.__dict__.update({"in_dim": 36, "out_dim": 16, "dim": 256, "blocks": [0, 1, 2], "img_emb": object(), **change})
+    with pytest.raises(UserError, match=named):
+        check_base_model(SimpleNamespace(get_model_object=lambda _: wan), models.infinitetalk.model.config)
+
+
+def test_vace_and_a_vae_of_another_family_are_refused(models):
+    from infinitetalk.errors import UserError
+
+    with pytest.raises(UserError, match="VAE makes latents of 4 channels"):
+        make_job(models, vae=SimpleNamespace(latent_channels=4, latent_dim=2))
+    import comfy.ldm.wan.model
+    from infinitetalk.wanvideo.base_model import check_base_model
+
+    vace = SimpleNamespace(get_model_object=lambda _: object.__new__(comfy.ldm.wan.model.VaceWanModel))
+    with pytest.raises(UserError, match="VaceWanModel"):
+        check_base_model(vace, models.infinitetalk.model.config)

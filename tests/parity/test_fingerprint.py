@@ -1,0 +1,334 @@
+"""The fingerprint of a job: another one when anything that decides the pixels is another, the same one otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+LAYERS, FRAMES = 3, 40
+
+
+@pytest.fixture
+def job(models):
+    """A small job on the golden models."""
+    from infinitetalk.audio.embeds import AudioEmbeds
+    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.wanvideo.guider import Guidance
+    from infinitetalk.wanvideo.job import TalkingVideoJob
+    from infinitetalk.wanvideo.pictures import Pictures
+    from infinitetalk.wanvideo.sampling import SamplerSettings
+
+    random = torch.Generator().manual_seed(1)
+    size = models.infinitetalk.model.config.embedding_size
+    features = torch.randn(FRAMES, LAYERS, size // LAYERS, generator=random)
+    sound = {"waveform": torch.zeros(1, 1, 10), "sample_rate": 16000}
+    embeds = AudioEmbeds([features], [features[:20] * 0], 25.0, FRAMES, sound, [torch.ones(FRAMES, dtype=torch.bool)])
+    image = torch.rand(1, 64, 64, 3, generator=random)
+    return TalkingVideoJob(
+        model=models.model.clone(),
+        infinitetalk=models.infinitetalk,
+        embeds=embeds,
+        vae=models.vae,
+        pictures=Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (64, 64)),
+        settings=SamplerSettings(seed=1, steps=2, shift=7.0),
+        guidance=Guidance(5.0, 4.0, False),
+        window_frames=17,
+        motion_frames=5,
+        positive=[[torch.randn(1, 512, 4096, generator=random), {"pooled_output": None}]],
+    )
+
+
+def fingerprint(job) -> str:
+    from infinitetalk.wanvideo.fingerprint import job_fingerprint
+
+    return job_fingerprint(job)
+
+
+def changed(job, **fields):
+    return dataclasses.replace(job, **fields)
+
+
+def lora_state(model, seed: int = 3) -> dict[str, torch.Tensor]:
+    """A LoRA on the queries of the first block."""
+    weight = model.model.diffusion_model.blocks[0].self_attn.q.weight
+    random = torch.Generator().manual_seed(seed)
+    name = "diffusion_model.blocks.0.self_attn.q"
+    return {
+        f"{name}.lora_A.weight": torch.randn(4, weight.shape[1], generator=random),
+        f"{name}.lora_B.weight": torch.randn(weight.shape[0], 4, generator=random),
+    }
+
+
+def with_lora(model, strength: float = 1.0, seed: int = 3):
+    import comfy.sd
+
+    return comfy.sd.load_lora_for_models(model, None, lora_state(model, seed), strength, 0)[0]
+
+
+def replaced_weight(patcher, key: str, change):
+    """A copy of a patcher's module in which one weight is another."""
+    import copy
+
+    model = copy.deepcopy(patcher.model)
+    weight = model.get_parameter(key)
+    weight.data = change(weight.data.clone())
+    return type(patcher)(model, patcher.load_device, patcher.offload_device)
+
+
+def one_number_more(weight: torch.Tensor) -> torch.Tensor:
+    weight.view(-1)[weight.numel() // 2] += 0.5
+    return weight
+
+
+def moved(positive, position: int):
+    text = positive[0][0].clone()
+    text.view(-1)[position] += 1
+    return [[text, positive[0][1]]]
+
+
+SETTINGS = {
+    "seed": 2, "steps": 3, "shift": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "simple", "color_correction": 0.5,
+    "end_padding": "mirror",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_counts(job, name):
+    other = changed(job, settings=dataclasses.replace(job.settings, **{name: SETTINGS[name]}))
+    assert fingerprint(other) != fingerprint(job)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"window_frames": 21},
+        {"motion_frames": 9},
+        {"audio_scale": 1.1},
+        {"speaker_masks": torch.ones(1, 64, 64)},
+        {"negative": [[torch.zeros(1, 4, 4096), {}]]},
+        {"positive": None},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_every_input_counts(job, fields):
+    assert fingerprint(changed(job, **fields)) != fingerprint(job)
+
+
+@pytest.mark.parametrize("change", [(4.0, 4.0, False), (5.0, 3.0, False), (5.0, 4.0, True)])
+def test_guidance_counts(job, change):
+    from infinitetalk.wanvideo.guider import Guidance
+
+    assert fingerprint(changed(job, guidance=Guidance(*change))) != fingerprint(job)
+
+
+@pytest.mark.parametrize("position", [0, 4097, 512 * 4096 - 1])
+def test_every_number_of_a_prompt_counts(job, position):
+    assert fingerprint(changed(job, positive=moved(job.positive, position))) != fingerprint(job)
+
+
+def test_every_pixel_of_the_picture_counts(job):
+    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.wanvideo.pictures import Pictures
+
+    image = job.pictures.at(0).clone()
+    image[0, 63, 62, 1] += 0.01
+    other = changed(job, pictures=Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (64, 64)))
+    assert fingerprint(other) != fingerprint(job)
+
+
+@pytest.mark.parametrize("module", ["torch", "comfyui_version"])
+def test_another_version_of_core_or_torch_counts(job, monkeypatch, module):
+    import importlib
+
+    before = fingerprint(job)
+    monkeypatch.setattr(importlib.import_module(module), "__version__", "99.0")
+    assert fingerprint(job) != before
+
+
+def test_a_lora_its_strength_and_its_weights_count(job):
+    loras = [job.model, with_lora(job.model), with_lora(job.model, 0.9), with_lora(job.model, seed=4)]
+    assert len({fingerprint(changed(job, model=model)) for model in loras}) == len(loras)
+
+
+def test_the_order_of_loras_does_not_hide_one(job):
+    two = with_lora(with_lora(job.model), seed=4)
+    assert fingerprint(changed(job, model=two)) != fingerprint(changed(job, model=with_lora(job.model, seed=4)))
+
+
+def test_other_weights_of_any_model_count(job):
+    before = fingerprint(job)
+    key = "diffusion_model.blocks.0.ffn.0.weight"
+    assert fingerprint(changed(job, model=replaced_weight(job.model, key, one_number_more))) != before
+    infinitetalk = replaced_weight(job.infinitetalk, "audio_proj.proj2.weight", one_number_more)
+    assert fingerprint(changed(job, infinitetalk=infinitetalk)) != before
+    vae = SimpleNamespace(**{**vars(job.vae), "patcher": replaced_weight(job.vae.patcher, "conv1.bias", torch.neg)})
+    assert fingerprint(changed(job, vae=vae)) != before
+
+
+def test_the_clip_vision_model_counts(job, models):
+    # Any module with weights stands for a CLIP vision model of 2.5 GB; only its patcher is looked at.
+    def clip(bias: float):
+        from comfy.model_patcher import ModelPatcher
+
+        module = torch.nn.Linear(4, 4)
+        torch.nn.init.constant_(module.weight, 1)
+        torch.nn.init.constant_(module.bias, bias)
+        return SimpleNamespace(patcher=ModelPatcher(module, torch.device("cpu"), torch.device("cpu")))
+
+    found = {fingerprint(changed(job, clip_vision=one)) for one in (None, clip(0), clip(1))}
+    assert len(found) == 3
+    assert fingerprint(changed(job, clip_vision=clip(1))) in found
+
+
+def test_the_same_job_after_a_restart_has_the_same_fingerprint(golden_dir, comfy_core, tmp_path):
+    def in_a_new_process(hash_seed: str) -> str:
+        command = [sys.executable, "-P", str(Path(__file__).with_name("fingerprint_process.py")), str(golden_dir)]
+        environment = {**os.environ, "COMFYUI_PATH": str(comfy_core), "PYTHONHASHSEED": hash_seed}
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout.split()[-1]
+
+    assert in_a_new_process("1") == in_a_new_process("2")
+
+
+def load_onto_the_device(patcher) -> None:
+    import comfy.model_management
+
+    comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+
+
+def shifted(model):
+    from infinitetalk.wanvideo.sampling import with_shift
+
+    return with_shift(model, 3.0)
+
+
+@pytest.mark.parametrize("patch", [with_lora, shifted, lambda model: shifted(with_lora(model))])
+def test_a_loaded_model_has_the_fingerprint_of_the_unloaded_one(job, patch):
+    model = patch(job.model)
+    before = fingerprint(changed(job, model=model))
+    load_onto_the_device(model)
+    try:
+        assert model.backup or model.object_patches_backup, "nothing is patched in: the test tests nothing"
+        assert fingerprint(changed(job, model=model)) == before
+    finally:
+        model.detach()
+
+
+class Nobody:
+    """An observer that does not look."""
+
+    def step(self, window, step, denoised):
+        pass
+
+
+def test_running_changes_nothing(job):
+    from comfy_extras import nodes_apg, nodes_easycache
+
+    model = with_lora(job.model)
+    if hasattr(nodes_apg, "APG"):
+        model = nodes_apg.APG.execute(model, 1.0, 15.0, 0.5).result[0]  # keeps a running average in a closure
+    model = nodes_easycache.EasyCacheNode.execute(model, 0.2, 0.15, 0.95, False).result[0]
+    job = changed(job, model=model, settings=dataclasses.replace(job.settings, steps=1))
+    before = fingerprint(job)
+
+    next(iter(job.run(Nobody())))
+    assert fingerprint(job) == before
+
+
+def test_patches_of_other_nodes_count(job):
+    def wrapper(strength: float):
+        def scaled(apply_model, arguments):
+            return apply_model(arguments["input"], arguments["timestep"], **arguments["c"]) * strength
+
+        model = job.model.clone()
+        model.set_model_unet_function_wrapper(scaled)
+        return changed(job, model=model)
+
+    assert fingerprint(wrapper(1.0)) != fingerprint(wrapper(0.5))
+    assert fingerprint(wrapper(0.5)) == fingerprint(wrapper(0.5))
+
+
+def digest(value) -> bytes:
+    from infinitetalk.wanvideo.digest import Digester
+
+    return Digester().digest(value)
+
+
+class Cache:
+    def __init__(self, threshold):
+        self.threshold = threshold
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0), (1, True), ("a", b"a"), (["a", "b"], ["ab"]), ([[1], 2], [1, [2]]), ({"a": 1}, {"a": 2}),
+        (torch.zeros(2), torch.zeros(3)), (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
+        (torch.zeros(2), -torch.zeros(2)), (Cache(0.1), Cache(0.2)),
+        (functools.partial(max, 1), functools.partial(max, 2)), (max, min), (lambda x: x + 1, lambda x: x + 2),
+        (Cache, SimpleNamespace),
+    ],
+)  # fmt: skip
+def test_different_values_have_different_digests(comfy_core, one, other):
+    assert digest(one) != digest(other)
+
+
+def test_equal_values_have_equal_digests(comfy_core):
+    assert digest({"b": 1, "a": {3, 1, 2}}) == digest({"a": {2, 1, 3}, "b": 1})
+    assert digest(Cache(0.1)) == digest(Cache(0.1))
+    shared = [1, 2]
+    assert digest([shared, shared]) == digest([[1, 2], [1, 2]])
+    ring = [1]
+    ring.append(ring)
+    assert digest(ring) == digest(ring)
+
+
+def test_gguf_weights_that_only_pretend_to_have_a_state_dict_count(comfy_core):
+    # Stands for city96's GGMLTensor and its layers, which is a pack of its own: the same tricks in few lines.
+    from comfy.model_patcher import ModelPatcher
+
+    class Packed(torch.Tensor):
+        tensor_type = "Q8_0"
+        tensor_shape = torch.Size((4, 8))
+
+        def detach(self):
+            return self
+
+        @property
+        def shape(self):
+            return self.tensor_shape
+
+    class Layer(torch.nn.Module):
+        def __init__(self, filled: int):
+            super().__init__()
+            data = torch.full((40,), filled, dtype=torch.uint8).as_subclass(Packed)
+            self.weight = torch.nn.Parameter(data, requires_grad=False)
+
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            destination[prefix + "weight"] = torch.zeros(40, device="meta")
+
+    def model(filled: int) -> bytes:
+        return digest(ModelPatcher(Layer(filled), torch.device("cpu"), torch.device("cpu")))
+
+    assert model(1) == model(1)
+    assert model(1) != model(2)
+
+
+def test_the_scale_of_a_quantized_tensor_counts(comfy_core):
+    def quantized(scale: float) -> torch.Tensor:
+        tensor = torch.zeros(4)
+        tensor._qdata, tensor._params = torch.ones(4, dtype=torch.uint8), {"scale": torch.tensor(scale)}
+        return tensor
+
+    assert digest(quantized(1.0)) == digest(quantized(1.0))
+    assert digest(quantized(1.0)) != digest(quantized(2.0))
