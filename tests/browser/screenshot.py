@@ -19,6 +19,10 @@ VIEW = {"width": 1920, "height": 1080}
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Workflow.ShowMissingModelsWarning": False}
 READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['InfiniteTalkSampler'])"
 LOAD = "async ([workflow, name]) => await app.loadGraphData(workflow, true, true, name)"
+HIDDEN = (
+    ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, .p-dialog-mask, "
+    "[class*=minimap]"
+)
 FIT = """() => {
     const boxes = [...app.graph.nodes, ...app.graph.groups].map((item) => item.boundingRect ?? item.getBounding());
     const left = Math.min(...boxes.map((box) => box[0])) - 30, top = Math.min(...boxes.map((box) => box[1])) - 40;
@@ -27,12 +31,13 @@ FIT = """() => {
     const canvas = app.canvas.canvas.getBoundingClientRect();
     const scale = Math.min(canvas.width / (right - left), canvas.height / (bottom - top));
     app.canvas.ds.scale = scale;
-    app.canvas.ds.offset = [canvas.width / scale / 2 - (left + right) / 2, canvas.height / scale / 2 - (top + bottom) / 2];
+    const middle = [(left + right) / 2, (top + bottom) / 2];
+    app.canvas.ds.offset = [canvas.width / scale / 2 - middle[0], canvas.height / scale / 2 - middle[1]];
     app.canvas.setDirty(true, true);
     return [(right - left) * scale, (bottom - top) * scale, canvas.width, canvas.height];
 }"""
 FACTS = """async () => ({
-    unknown: app.graph.nodes.filter((n) => !n.isVirtualNode && !LiteGraph.registered_node_types[n.type]).map((n) => n.type),
+    unknown: app.graph.nodes.map((n) => n.type).filter((type) => !LiteGraph.registered_node_types[type]),
     api: (await app.graphToPrompt()).output,
 })"""
 
@@ -67,8 +72,7 @@ def main() -> None:
 def _shoot(page: Page, picture: Path) -> None:
     """Hide everything but the canvas, and cut the picture to the graph."""
     page.keyboard.press("Escape")
-    hide = ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, [class*=minimap]"
-    page.add_style_tag(content=f"{hide}, .p-dialog-mask {{ display: none !important }}")
+    page.add_style_tag(content=f"{HIDDEN} {{ display: none !important }}")
     page.wait_for_timeout(500)
     width, height, view_width, view_height = page.evaluate(FIT)
     page.wait_for_timeout(1500)

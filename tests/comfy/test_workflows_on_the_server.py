@@ -1,0 +1,28 @@
+"""The shipped workflows fit the nodes that the server really offers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comfy_client import ComfyClient
+from environment import ROOT
+
+API_WORKFLOWS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
+FILES = {"LoadImage", "InfiniteTalkLoadAudio", "UNETLoader", "VAELoader", "CLIPLoader", "CLIPVisionLoader"}
+FILES |= {"InfiniteTalkModelLoader", "InfiniteTalkWav2VecLoader"}
+
+
+@pytest.mark.parametrize("file", API_WORKFLOWS, ids=lambda file: file.stem)
+def test_every_input_of_an_api_workflow_exists_and_is_allowed(client: ComfyClient, file: Any):
+    offered = client.get("/object_info")
+    for node in json.loads(file.read_text(encoding="utf-8")).values():
+        described = offered[node["class_type"]]["input"]
+        inputs = {**described["required"], **described.get("optional", {})}
+        assert set(described["required"]) <= set(node["inputs"])
+        for name, value in node["inputs"].items():
+            kind, *options = inputs[name]
+            choices = kind if isinstance(kind, list) else (options[0].get("options") if kind == "COMBO" else None)
+            if choices is not None and not (node["class_type"] in FILES and isinstance(value, str) and "." in value):
+                assert value in choices

@@ -1,0 +1,102 @@
+"""The demo's parts that need neither a server nor a network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import environment
+import pytest
+import talking_picture
+import tiny_models
+from talking_picture import inputs_of
+
+
+def test_tiny_models_are_the_same_bytes_on_every_machine(tmp_path: Path):
+    tiny_models.write_models(tmp_path)
+
+    digests = {
+        file: hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()[:12]
+        for file in (tiny_models.BASE_I2V, tiny_models.INFINITETALK, tiny_models.WAV2VEC, tiny_models.VAE)
+    }
+
+    assert digests == {
+        tiny_models.BASE_I2V: "13d2f0e2f6d8",
+        tiny_models.INFINITETALK: "ff761e21964c",
+        tiny_models.WAV2VEC: "e8b96534e5e7",
+        tiny_models.VAE: "ba5352543dbb",
+    }
+
+
+def test_the_tiny_job_is_the_shipped_graph_without_text_and_clip_vision():
+    shipped = talking_picture.load_workflow()
+
+    tiny = talking_picture.with_tiny_models(shipped)
+
+    gone = {shipped[node]["class_type"] for node in set(shipped) - set(tiny)}
+    assert gone == {"CLIPLoader", "CLIPTextEncode", "CLIPVisionLoader"}
+    changed = {
+        (node["class_type"], name)
+        for node_id, node in tiny.items()
+        for name, value in node["inputs"].items()
+        if value != shipped[node_id]["inputs"][name]
+    }
+    sampler = {("InfiniteTalkSampler", name) for name in ("resolution", "width", "height", "steps")}
+    assert changed == set(talking_picture.NEEDED_MODELS) | sampler
+    links = {value[0] for n in tiny.values() for value in n["inputs"].values() if isinstance(value, list)}
+    assert links <= set(tiny)
+
+
+def test_media_are_changed_in_a_copy():
+    shipped = talking_picture.load_workflow()
+
+    changed = talking_picture.with_media(shipped, "my face.png", "my voice.m4a")
+
+    assert inputs_of(changed, "LoadImage")["image"] == "my face.png"
+    assert inputs_of(changed, "InfiniteTalkLoadAudio")["audio"] == "my voice.m4a"
+    assert inputs_of(shipped, "LoadImage")["image"] == "face.png"
+
+
+def test_requirements_leave_out_comments_and_the_torch_family(tmp_path: Path):
+    file = tmp_path / "requirements.txt"
+    file.write_text(
+        "torch\ntorchsde\n# why\ntorchvision>=0.2  # pinned\nnumpy>=1.25 # arrays\n\nav\n", encoding="utf-8"
+    )
+
+    assert environment._requirement_lines(file) == ["torchsde", "numpy>=1.25", "av"]
+
+
+def test_comfyui_path_without_comfyui_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+
+    with pytest.raises(environment.SetupError, match=r"holds no ComfyUI: set it to the folder with main\.py\.$"):
+        environment.find_core()
+
+
+def test_the_pack_is_linked_once(tmp_path: Path):
+    first = environment.link_pack(tmp_path / "custom nodes")
+    again = environment.link_pack(tmp_path / "custom nodes")
+
+    assert first == again
+    assert (first / "pyproject.toml").samefile(environment.ROOT / "pyproject.toml")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes a junction where it may not make a symbolic link")
+def test_the_pack_is_copied_where_links_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project = tmp_path / "project"
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(environment, "ROOT", project)
+    # A stand-in for a file system without links, which a test cannot have.
+    monkeypatch.setattr(Path, "symlink_to", _no_links)
+
+    environment.link_pack(tmp_path / "custom_nodes")
+    target = environment.link_pack(tmp_path / "custom_nodes")
+
+    assert not target.is_symlink()
+    assert [file.name for file in target.iterdir()] == ["__init__.py"]
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise OSError("no links here")
