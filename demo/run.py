@@ -25,6 +25,8 @@ DEFAULT_OUTPUT = ROOT / "demo" / "output" / "talking_picture.mp4"
 
 def main() -> int:
     """Run the demo; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter of a path shall not end the job
+        stream.reconfigure(errors="backslashreplace")
     options = _parse_arguments()
     # Being ended, or losing the terminal, is like Ctrl-C: through `finally`, so that the server goes too.
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
