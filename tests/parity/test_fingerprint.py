@@ -84,9 +84,8 @@ def replaced_weight(patcher, key: str, change):
     return type(patcher)(model, patcher.load_device, patcher.offload_device)
 
 
-def one_number_more(weight: torch.Tensor) -> torch.Tensor:
-    weight.view(-1)[weight.numel() // 2] += 0.5
-    return weight
+def trained_a_little(weight: torch.Tensor) -> torch.Tensor:
+    return weight * 1.001
 
 
 def moved(positive, position: int):
@@ -113,7 +112,7 @@ def test_every_setting_counts(job, name):
         {"window_frames": 21},
         {"motion_frames": 9},
         {"audio_scale": 1.1},
-        {"speaker_masks": torch.ones(1, 64, 64)},
+        {"speaker_masks": torch.eye(64)[None]},
         {"negative": [[torch.zeros(1, 4, 4096), {}]]},
         {"positive": None},
     ],
@@ -167,8 +166,8 @@ def test_the_order_of_loras_does_not_hide_one(job):
 def test_other_weights_of_any_model_count(job):
     before = fingerprint(job)
     key = "diffusion_model.blocks.0.ffn.0.weight"
-    assert fingerprint(changed(job, model=replaced_weight(job.model, key, one_number_more))) != before
-    infinitetalk = replaced_weight(job.infinitetalk, "audio_proj.proj2.weight", one_number_more)
+    assert fingerprint(changed(job, model=replaced_weight(job.model, key, trained_a_little))) != before
+    infinitetalk = replaced_weight(job.infinitetalk, "audio_proj.proj2.weight", trained_a_little)
     assert fingerprint(changed(job, infinitetalk=infinitetalk)) != before
     vae = SimpleNamespace(**{**vars(job.vae), "patcher": replaced_weight(job.vae.patcher, "conv1.bias", torch.neg)})
     assert fingerprint(changed(job, vae=vae)) != before
@@ -256,6 +255,55 @@ def test_patches_of_other_nodes_count(job):
 
     assert fingerprint(wrapper(1.0)) != fingerprint(wrapper(0.5))
     assert fingerprint(wrapper(0.5)) == fingerprint(wrapper(0.5))
+
+
+def test_a_window_has_another_key_exactly_when_it_hears_something_else(job):
+    from infinitetalk.wanvideo.fingerprint import window_keys
+
+    def heard(one) -> list[bytes]:
+        return [one.voices.window(window, one.settings.end_padding).numpy().tobytes() for window in one.windows]
+
+    for end_padding in ("silence", "mirror"):
+        job = changed(job, settings=dataclasses.replace(job.settings, end_padding=end_padding))
+        keys, before = window_keys(job), heard(job)
+        assert len(set(keys)) == len(keys) == 3
+        for row in (0, 11, 18, 19, 26, 27, 28, FRAMES - 1, FRAMES, FRAMES + 4):
+            features, silence = job.embeds.features[0].clone(), job.embeds.silence[0].clone()
+            (features if row < FRAMES else silence)[row % FRAMES, 1, 0] += 1
+            other = changed(job, embeds=dataclasses.replace(job.embeds, features=[features], silence=[silence]))
+            pairs = zip(zip(keys, before, strict=True), zip(window_keys(other), heard(other), strict=True), strict=True)
+            for (key, sound), (other_key, other_sound) in pairs:
+                assert (key != other_key) == (sound != other_sound) or (end_padding == "mirror" and row >= FRAMES)
+
+
+def test_a_longer_sound_with_the_same_beginning_shares_the_keys_of_whole_windows(job):
+    from infinitetalk.wanvideo.fingerprint import window_keys
+
+    features = torch.cat([job.embeds.features[0], torch.ones(30, *job.embeds.features[0].shape[1:])])
+    audible = [torch.ones(len(features), dtype=torch.bool)]
+    embeds = dataclasses.replace(job.embeds, features=[features], frames=len(features), audible=audible)
+    longer = changed(job, embeds=embeds)
+    assert fingerprint(longer) == fingerprint(job)
+    # 40 frames: windows 0…16, 12…28, 24…40 (one frame too many); what reaches beyond frame 37 hears the new sound.
+    assert [a == b for a, b in zip(window_keys(job), window_keys(longer), strict=False)] == [True, True, False]
+
+
+def test_where_a_voice_sits_counts(job):
+    from infinitetalk.wanvideo.fingerprint import _heard
+
+    def key(audible_first: bool) -> bytes:
+        from infinitetalk.wanvideo.voices import Voices
+
+        rows = [torch.full((FRAMES, 1, 2), float(voice)) for voice in range(3)]
+        first, second = torch.zeros(2, FRAMES, dtype=torch.bool)
+        first[: FRAMES // 2], second[FRAMES // 2 :] = True, True
+        if not audible_first:
+            first, second = second, first
+        voices = Voices(rows, [row[:0] for row in rows], [first, second, ~(first & second)], 25.0)
+        return digest(_heard(voices, job.windows[0], "silence"))
+
+    assert key(True) == key(True)
+    assert key(True) != key(False)
 
 
 def digest(value) -> bytes:
