@@ -17,6 +17,7 @@ from ..errors import UserError
 BLOCK_BYTES = 1 << 22
 AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding, rate, channels
 AU_FLOAT32 = 6
+BREAKS_OFF = ("ended prematurely", "partial file")  # what ffmpeg says of it, and then ends with success
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would flash a console
 
 
@@ -39,13 +40,14 @@ class FfmpegAudio:
     ffmpeg writes Sun AU to a pipe: its header tells rate and channels, so that no text for people is parsed. Encoder
     delay and a track's own start time are taken care of (`aresample=first_pts=0`): sample 0 is the file's time 0.
 
-    Attributes after `__enter__`: `rate` in Hz, `channels`. `reason` is the last thing that ffmpeg complained about.
+    Attributes after `__enter__`: `rate` in Hz, and `channels`, which is 0 if there is no sound.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rate = 0
         self.channels = 0
+        self._breaks_off = False
         self._complaints: deque[str] = deque(maxlen=5)
 
     def __enter__(self) -> FfmpegAudio:
@@ -99,12 +101,15 @@ class FfmpegAudio:
             yield np.frombuffer(block[:whole], ">f4").astype(np.float32).reshape(-1, self.channels)
 
     def failed(self) -> bool:
-        """After `blocks`: whether ffmpeg ended with an error."""
-        return self._process.wait() != 0
+        """After `blocks`: whether ffmpeg ended with an error, or the file before its time."""
+        code = self._process.wait()
+        self._drain.join()
+        return code != 0 or self._breaks_off
 
     def _listen(self, stream: IO[bytes]) -> None:
         """Keep ffmpeg's last words; an undrained pipe would stop it."""
         for line in stream:
             text = line.decode("utf-8", "replace").strip()
+            self._breaks_off = self._breaks_off or any(words in text for words in BREAKS_OFF)
             if text:
                 self._complaints.append(text)

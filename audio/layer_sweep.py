@@ -2,11 +2,11 @@
 
 Up to `NEAR_FRAMES` the frames go through at once: every frame attends to every other, as in the reference. A longer
 sound goes through in pieces. Each piece attends to all frames within `NEAR_FRAMES` on both sides, one by one, and to
-everything beyond in summary: the far frames are grouped around `GROUPS` of them, spread evenly over the sound, and each
-group counts as its mean frame, as often as it has members. wav2vec 2.0's attention knows contents and no positions; that
-is why groups by content serve.
+everything beyond in summary: the far frames are grouped around `GROUPS` of them, spread evenly over the sound, and
+each group counts as its mean frame, as often as it has members. wav2vec 2.0's attention knows contents and no
+positions; that is why groups by content serve.
 
-Pieces are cut anew in every layer, from the finished output of the layer before, so no error creeps in from their edges.
+Pieces are cut anew in every layer, from the finished output of the layer before: no error creeps in from their edges.
 `benchmarks/audio.py` measures what the summary costs.
 """
 
