@@ -1,0 +1,303 @@
+"""What the window loop costs beyond the core calls that it must make.
+
+    python benchmarks/sampler.py [--json FILE] [--rounds 5]
+
+Needs the environment that `python tests/run.py` makes, with COMFYUI_PATH pointing at ComfyUI. Three questions:
+
+(a) How much work is done for a second of video (model passes, VAE frames, CLIP pictures), counted, beside what the
+    authors' loop does with the same settings (MeiGen InfiniteTalk, `generate_infinitetalk`)?
+(b) How long does our loop take over the bare core calls inside it? The calls of one run (model forwards, VAE encodes
+    and decodes) are recorded, then loop and bare calls take turns.
+(c) Which share of a transformer block is the audio hook, in time and in memory?
+
+The model has random weights and more than 100 M parameters, in core's own classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = HEIGHT = 128
+FPS = 25
+WINDOW_FRAMES, MOTION_FRAMES, STEPS = 17, 5, 2
+FRAMES = WINDOW_FRAMES + 2 * (WINDOW_FRAMES - MOTION_FRAMES)
+SETTINGS = {
+    "text 5, audio 4": {"text_cfg": 5.0, "audio_cfg": 4.0},
+    "text 5, audio 4, APG": {"text_cfg": 5.0, "audio_cfg": 4.0, "apg": True},
+    "text 1, audio 2": {"text_cfg": 1.0, "audio_cfg": 2.0},
+    "text 5, audio 1": {"text_cfg": 5.0, "audio_cfg": 1.0},
+    "text 1, audio 1": {"text_cfg": 1.0, "audio_cfg": 1.0},
+}
+
+
+def load_project() -> None:
+    """Make ComfyUI and the pack importable, on the CPU."""
+    core = os.environ.get("COMFYUI_PATH")
+    if not core:
+        sys.exit("Set COMFYUI_PATH to a ComfyUI folder first (python tests/run.py keeps one under .cache).")
+    sys.path[:0] = [core, str(ROOT / "demo")]
+    sys.argv = sys.argv[:1]
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
+    spec = importlib.util.spec_from_file_location(
+        "infinitetalk", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["infinitetalk"] = module
+    spec.loader.exec_module(module)
+
+
+def load_models(folder: Path) -> SimpleNamespace:
+    """Base model, InfiniteTalk weights and VAE through the real loaders."""
+    import comfy.sd
+    import comfy.utils
+    import tiny_models
+    import torch
+    from infinitetalk.wanvideo.checkpoint import load_infinitetalk
+
+    sizes = tiny_models.TinyWan(dim=768, layers=12, ffn_dim=3072)
+    talk = tiny_models.TinyInfiniteTalk(base=sizes, intermediate=256, tokens=32, out_dim=768)
+    files = {
+        "base": tiny_models.wan_transformer(sizes, 1),
+        "talk": tiny_models.infinitetalk(talk, 2),
+        "vae": tiny_models.wan_vae(16, 3),
+    }
+    for name, weights in files.items():
+        tiny_models.write(folder / f"{name}.safetensors", weights)
+    models = SimpleNamespace(
+        model=comfy.sd.load_diffusion_model(str(folder / "base.safetensors"), model_options={"dtype": torch.float32}),
+        infinitetalk=load_infinitetalk(folder / "talk.safetensors"),
+        vae=comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / "vae.safetensors"))),
+        layers=talk.audio.layers,
+        channels=talk.audio.hidden,
+    )
+    models.parameters = sum(p.numel() for p in models.model.model.parameters())
+    return models
+
+
+def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> Any:
+    """A picture and three windows of speech."""
+    import torch
+    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.wanvideo.guider import Guidance
+    from infinitetalk.wanvideo.job import TalkingVideoJob
+    from infinitetalk.wanvideo.pictures import Pictures
+    from infinitetalk.wanvideo.sampling import SamplerSettings
+
+    generator = torch.Generator().manual_seed(0)
+    voice = torch.randn(FRAMES, models.layers, models.channels, generator=generator)
+    embeds = SimpleNamespace(
+        features=[voice], silence=[voice[:1]], audible=[torch.ones(FRAMES, dtype=torch.bool)], fps=25.0, frames=FRAMES
+    )
+    image = torch.rand(1, HEIGHT, WIDTH, 3, generator=generator)
+    return TalkingVideoJob(
+        model=models.model,
+        infinitetalk=models.infinitetalk,
+        embeds=embeds,
+        vae=models.vae,
+        pictures=Pictures(ImageFrames(image, Fraction(FPS)), FPS, FRAMES, (HEIGHT, WIDTH)),
+        settings=SamplerSettings(seed=1, steps=STEPS, shift=3.0),
+        guidance=Guidance(**guidance),
+        window_frames=WINDOW_FRAMES,
+        motion_frames=MOTION_FRAMES,
+        clip_vision=clip,
+    )
+
+
+class Nobody:
+    """An observer that does not look."""
+
+    def step(self, *_: Any) -> None:
+        """Nothing."""
+
+
+class CountingClip:
+    """Stands for CLIP vision, whose cost is not measured here: counts what it is asked to encode."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def encode_image(self, image: Any, crop: bool) -> SimpleNamespace:
+        """Zero features of the real shape."""
+        import torch
+
+        self.pictures += len(image)
+        return SimpleNamespace(penultimate_hidden_states=torch.zeros(1, 257, 1280))
+
+
+@dataclass
+class Recorder:
+    """The core calls of a run: what was called, with what, and how much work it was."""
+
+    calls: list[Callable[[], Any]] = field(default_factory=list)
+    passes: int = 0
+    encoded: int = 0
+    decoded: int = 0
+
+
+def run(job: Any) -> None:
+    """Sample all windows."""
+    for _ in job.run(Nobody()):
+        pass
+
+
+def record(models: SimpleNamespace, guidance: dict[str, Any]) -> tuple[Recorder, CountingClip]:
+    """Run once and keep every core call, to be made again."""
+    seen, clip = Recorder(), CountingClip()
+    base, vae = models.model.model, models.vae
+    apply_model, encode, decode = base.apply_model, vae.encode, vae.decode
+
+    def seen_apply(x: Any, t: Any, **conditions: Any) -> Any:
+        seen.passes += len(x)
+        seen.calls.append(lambda: apply_model(x, t, **conditions))
+        return apply_model(x, t, **conditions)
+
+    def seen_encode(pixels: Any) -> Any:
+        seen.encoded += len(pixels)
+        seen.calls.append(lambda: encode(pixels))
+        return encode(pixels)
+
+    def seen_decode(latent: Any) -> Any:
+        seen.decoded += (latent.shape[2] - 1) * 4 + 1
+        seen.calls.append(lambda: decode(latent))
+        return decode(latent)
+
+    base.apply_model, vae.encode, vae.decode = seen_apply, seen_encode, seen_decode
+    try:
+        run(make_job(models, clip, guidance))
+    finally:
+        del base.apply_model, vae.encode, vae.decode
+    return seen, clip
+
+
+def reference_work(passes: int) -> dict[str, float]:
+    """What the authors' loop does for the same video: condition, motion frames and CLIP anew in every window."""
+    windows = 1 + (FRAMES - WINDOW_FRAMES) // (WINDOW_FRAMES - MOTION_FRAMES)
+    motion = 1 + (windows - 1) * MOTION_FRAMES
+    return {
+        "passes": passes * STEPS * windows,
+        "encode": windows * WINDOW_FRAMES + motion,
+        "decode": windows * WINDOW_FRAMES,
+        "clip": windows,
+    }
+
+
+def counted_work(models: SimpleNamespace) -> dict[str, Any]:
+    """(a): print the table of counted work; the figures per step and per second of video."""
+    seconds = FRAMES / FPS
+    passes_per_step, vae = {}, {}
+    print(f"(a) Work per second of video ({WINDOW_FRAMES} / {MOTION_FRAMES} frames, {STEPS} steps); the authors' in ()")
+    print(f"    {'settings':22} {'passes':>16} {'VAE encode':>18} {'VAE decode':>18} {'CLIP':>14}")
+    for name, guidance in SETTINGS.items():
+        seen, clip = record(models, guidance)
+        theirs = reference_work(2 if guidance["text_cfg"] == 1 else 3)
+        steps = STEPS * len(make_job(models, clip, guidance).windows)
+        passes_per_step[name] = seen.passes / steps
+        vae = {"encode": seen.encoded / seconds, "decode": seen.decoded / seconds}
+        ours = {"passes": seen.passes, "encode": seen.encoded, "decode": seen.decoded, "clip": clip.pictures}
+        cells = [f"{ours[key] / seconds:8.1f} ({theirs[key] / seconds:.1f})" for key in ours]
+        print(f"    {name:22} " + " ".join(f"{cell:>17}" for cell in cells))
+    return {"passes_per_step": passes_per_step, "vae_frames_per_output_second": vae}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def loop_over_core(models: SimpleNamespace, rounds: int) -> dict[str, float]:
+    """(b): our loop and its bare core calls, taking turns."""
+    seen, clip = record(models, SETTINGS["text 5, audio 4"])
+    loops, bare = [], []
+
+    def call_all() -> None:
+        for call in seen.calls:
+            call()
+
+    for _ in range(rounds):
+        loops.append(timed(lambda: run(make_job(models, clip, SETTINGS["text 5, audio 4"]))))
+        bare.append(timed(call_all))
+    ratios = [(ours[0] / core[0], ours[1] / core[1]) for ours, core in zip(loops, bare, strict=True)]
+    wall, cpu = (statistics.median(column) for column in zip(*ratios, strict=True))
+    seconds = [statistics.median(round_[0] for round_ in rounds_) for rounds_ in (loops, bare)]
+    print(f"(b) Loop over bare core calls, median of {rounds} rounds: wall {wall:.3f}, CPU {cpu:.3f}")
+    print(f"    loop {seconds[0]:.2f} s, calls {seconds[1]:.2f} s")
+    return {"loop_over_core": wall, "loop_over_core_cpu": cpu}
+
+
+def hook_share(models: SimpleNamespace, rounds: int) -> dict[str, float]:
+    """(c): the audio hook as a share of the block that it works in."""
+    from infinitetalk.wanvideo import hooks
+
+    spent = {"hook": 0.0, "block": 0.0}
+    depth = {"block": 0}
+    patch, blocks = hooks.AudioPatch.__call__, models.model.model.diffusion_model.blocks
+
+    def timed_patch(self: Any, args: dict[str, Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            return patch(self, args)
+        finally:
+            spent["hook"] += time.perf_counter() - start
+
+    def enter(*_: Any) -> None:
+        depth["start"] = time.perf_counter()
+
+    def leave(*_: Any) -> None:
+        spent["block"] += time.perf_counter() - depth["start"]
+
+    handles = [
+        h for block in blocks for h in (block.register_forward_pre_hook(enter), block.register_forward_hook(leave))
+    ]
+    hooks.AudioPatch.__call__ = timed_patch
+    try:
+        for _ in range(rounds):
+            run(make_job(models, None, SETTINGS["text 1, audio 1"]))
+    finally:
+        hooks.AudioPatch.__call__ = patch
+        for handle in handles:
+            handle.remove()
+    share = spent["hook"] / spent["block"]
+    print(f"(c) Audio hook: {share:.1%} of a block's time")
+    return {"hook_share_of_block": share}
+
+
+def main() -> None:
+    """Run all three and print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    load_project()
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        models = load_models(Path(folder))
+        print(f"{models.parameters / 1e6:.0f} M parameters, {FRAMES} frames of {WIDTH} × {HEIGHT}\n")
+        run(make_job(models, None, SETTINGS["text 1, audio 1"]))  # first run: kernels and memory are made ready
+        figures = counted_work(models)
+        figures |= loop_over_core(models, options.rounds)
+        figures |= hook_share(models, options.rounds)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
