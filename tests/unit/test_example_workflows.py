@@ -56,9 +56,7 @@ def test_ids_are_unique_and_within_the_counters(graph: dict[str, Any]):
 
 def test_the_editor_graph_is_the_api_graph(pair: tuple[dict[str, Any], dict[str, Any]]):
     graph, api = pair
-    assert api_of(graph) == {
-        node_id: (node["class_type"], node["inputs"]) for node_id, node in api.items()
-    }
+    assert api_of(graph) == {node_id: (node["class_type"], node["inputs"]) for node_id, node in api.items()}
 
 
 def test_model_downloads_name_the_chosen_file(graph: dict[str, Any]):
