@@ -58,12 +58,14 @@ class InfiniteTalkSampler(io.ComfyNode):
         motion_frames: int = 9,
     ) -> bool | str:
         """Refuse sizes and lengths that cannot work, before anything runs."""
-        from ..wanvideo.resolution import video_size
+        from ..wanvideo.resolution import check_custom_size, video_size
         from ..wanvideo.windows import check_window
 
         try:
             check_window(window_frames, motion_frames)
-            video_size(resolution, 480, 832, (height, width))
+            video_size(resolution, height, width, (height, width))  # refuses an unknown resolution
+            if resolution == "custom":
+                check_custom_size(height, width)
         except UserError as error:
             return str(error)
         return True
@@ -109,6 +111,7 @@ class InfiniteTalkSampler(io.ComfyNode):
 
         source = _one_source(image, source_video, audio_embeds.fps)
         size = video_size(resolution, source.height, source.width, (height, width))
+        _note_rounding(cls.hidden.unique_id, resolution, size, (source.height, source.width), (height, width))
         job = TalkingVideoJob(
             model=model,
             infinitetalk=infinitetalk,
@@ -147,6 +150,17 @@ def _one_source(image: Tensor | None, source_video: Any | None, fps: float) -> F
         found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
         raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
     return ImageFrames(image, exact_rate(fps)) if source_video is None else open_video(source_video)[0]
+
+
+def _note_rounding(
+    node_id: str | None, resolution: str, size: tuple[int, int], image: tuple[int, int], custom: tuple[int, int]
+) -> None:
+    """Say so when the asked-for size (height, width) had to be rounded."""
+    asked = {"from image": image, "custom": custom}.get(resolution, size)
+    if asked != size:
+        text = f"Size rounded from {asked[1]} × {asked[0]} to {size[1]} × {size[0]} (steps of 16 pixels)"
+        log.info("InfiniteTalk: %s", text)
+        show_text(node_id, text)
 
 
 def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:

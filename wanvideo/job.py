@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ from .sampling import (
 )
 from .speakers import TRAINED_SPEAKERS
 from .voices import Voices
-from .windows import Window, check_window, plan_windows
+from .windows import END_PADDINGS, Window, check_window, plan_windows
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
@@ -71,9 +72,12 @@ class TalkingVideoJob:
         check_base_model(self.model, config)
         _check_vae(self.vae)
         _check_embeds(self.embeds, config.embedding_size)
+        _check_numbers(self.settings.shift, self.guidance.text_cfg, self.guidance.audio_cfg, self.audio_scale)
         _check_guidance(self.model, self.guidance)
         if self.settings.sampler_name not in comfy.samplers.SAMPLER_NAMES:
             raise UserError(f"There is no sampler named {self.settings.sampler_name}: choose one from the list.")
+        if self.settings.end_padding not in END_PADDINGS:
+            raise UserError(f"There is no end_padding '{self.settings.end_padding}': choose silence or mirror.")
         if self.settings.scheduler not in (INFINITETALK_SCHEDULE, *comfy.samplers.SCHEDULER_NAMES):
             raise UserError(f"There is no scheduler named {self.settings.scheduler}: choose one from the list.")
         check_window(self.window_frames, self.motion_frames)
@@ -155,6 +159,13 @@ def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
                 f"The embeddings of voice {voice} hold NaN or infinite numbers: load the wav2vec model in fp32, or "
                 "another file."
             )
+
+
+def _check_numbers(*numbers: float) -> None:
+    if not all(math.isfinite(number) for number in numbers):
+        raise UserError(
+            "shift, text_cfg, audio_cfg and audio_scale must be numbers, but one is NaN or infinite: set it."
+        )
 
 
 def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:

@@ -39,12 +39,12 @@ def video_size(resolution: Resolution, image_height: int, image_width: int, cust
     """Height and width of the video.
 
     Args:
-        resolution: a table of trained sizes (the one nearest in aspect ratio is taken), the picture's own size
-            rounded to 16, or the custom size.
+        resolution: a table of trained sizes (the one nearest in aspect ratio is taken), or the picture's own size or
+            the custom size, rounded to 16.
         custom: (height, width), used for `custom` only.
 
     Raises:
-        UserError: an unknown resolution, or a custom size that is not a multiple of 16.
+        UserError: an unknown resolution.
     """
     if resolution in BUCKETS:
         ratio = image_height / image_width
@@ -54,15 +54,22 @@ def video_size(resolution: Resolution, image_height: int, image_width: int, cust
         return round_size(image_height), round_size(image_width)
     if resolution != "custom":
         raise UserError(f"There is no resolution '{resolution}': choose {', '.join(BUCKETS)}, from image or custom.")
-    for name, size in zip(("height", "width"), custom, strict=True):
-        if size < SIZE_STEP:
-            raise UserError(f"{name} is {size}: set it to {SIZE_STEP} or more.")
-        if size % SIZE_STEP:
+    return round_size(custom[0]), round_size(custom[1])
+
+
+def check_custom_size(height: int, width: int) -> None:
+    """Refuse a typed size that would have to be rounded.
+
+    Raises:
+        UserError: it is not a multiple of 16.
+    """
+    for name, size in (("height", height), ("width", width)):
+        if size < SIZE_STEP or size % SIZE_STEP:
+            below = max(SIZE_STEP, size - size % SIZE_STEP)
             raise UserError(
-                f"{name} is {size}, but the video model works in steps of {SIZE_STEP} pixels: set it to "
-                f"{size - size % SIZE_STEP} or {size - size % SIZE_STEP + SIZE_STEP}."
+                f"{name} is {size}, but the video model works in steps of {SIZE_STEP} pixels: set it to {below} or "
+                f"{below + SIZE_STEP}."
             )
-    return custom
 
 
 def round_size(pixels: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ LATENT_STRIDE = 4
 """Video frames per latent frame of the Wan 2.1 VAE, after the first frame, which stands alone."""
 
 EndPadding = Literal["silence", "mirror"]
+END_PADDINGS: tuple[EndPadding, ...] = get_args(EndPadding)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from infinitetalk.video_io.sources import ImageFrames
 from infinitetalk.wanvideo.color import lab_to_rgb, match_colors, rgb_to_lab
 from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
 from infinitetalk.wanvideo.pictures import Pictures
-from infinitetalk.wanvideo.resolution import BUCKETS, cover_and_crop, video_size
+from infinitetalk.wanvideo.resolution import BUCKETS, check_custom_size, cover_and_crop, video_size
 from safetensors.torch import load_file
 
 
@@ -35,14 +35,19 @@ def test_buckets_and_choices_are_the_references(facts):
             assert list(video_size(ours, choice["h"], choice["w"], (0, 0))) == choice[theirs]
 
 
-def test_sizes_from_the_picture_and_custom_ones():
+def test_sizes_from_the_picture_and_custom_ones_are_rounded_to_16():
     assert video_size("from image", 479, 833, (0, 0)) == (480, 832)
     assert video_size("from image", 3, 41, (0, 0)) == (16, 48)
     assert video_size("custom", 1, 1, (480, 832)) == (480, 832)
-    with pytest.raises(UserError, match=r"width is 500.*496 or 512"):
-        video_size("custom", 1, 1, (480, 500))
+    assert video_size("custom", 1, 1, (481, 500)) == (480, 496)
     with pytest.raises(UserError, match="no resolution '4k'"):
         video_size("4k", 1, 1, (480, 832))
+
+
+@pytest.mark.parametrize(("height", "width", "named"), [(480, 500, "width is 500.*496 or 512"), (0, 16, "height is 0")])
+def test_a_typed_size_that_is_no_multiple_of_16_is_refused(height, width, named):
+    with pytest.raises(UserError, match=named):
+        check_custom_size(height, width)
 
 
 def test_cover_and_crop_is_the_references(misc, facts):
