@@ -3,8 +3,8 @@
 Up to `NEAR_FRAMES` the frames go through at once: every frame attends to every other, as in the reference. A longer
 sound goes through in pieces. Each piece attends to all frames within `NEAR_FRAMES` on both sides, one by one, and to
 everything beyond in summary: the far frames are grouped around `GROUPS` of them, spread evenly over the sound, and
-each group counts as its mean frame, as often as it has members. wav2vec 2.0's attention knows contents and no
-positions; that is why groups by content serve.
+each group counts as its mean frame, as often as it has members, corrected for how its members scatter. wav2vec 2.0's
+attention knows contents and no positions; that is why groups by content serve.
 
 Pieces are cut anew in every layer, from the finished output of the layer before: no error creeps in from their edges.
 `benchmarks/audio.py` measures what the summary costs.
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .spool import Spool
 from .wav2vec_model import Encoder, EncoderLayer
@@ -27,8 +27,8 @@ from .wav2vec_model import Encoder, EncoderLayer
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
 PIECE_FRAMES = 2_500
 GROUPS = 1_024
-# Further channels of queries and keys that carry a key's weight. One would do; fast attention kernels want eights.
-WEIGHT_CHANNELS = 8
+EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
+MAX_LOG_FACTOR = 4.0
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Source = Callable[[int, int], Tensor]  # frames start, stop → [stop - start, channels]
@@ -49,14 +49,38 @@ class Reach:
         return [(i, min(i + self.piece_frames, frames)) for i in range(0, frames, self.piece_frames)]
 
 
-@dataclass
-class NearPiece:
-    """One piece's keys and values, and its part of every group."""
+@dataclass(frozen=True)
+class Totals:
+    """Some frames of one layer's input, group by group; float32."""
 
-    k: Tensor  # [1, heads, frames, channels per head + WEIGHT_CHANNELS]
+    counts: Tensor  # [groups] members
+    sums: Tensor  # [groups, channels] of the members
+    moment: Tensor  # [channels, channels] sum of the outer products of all of them
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.counts + other.counts, self.sums + other.sums, self.moment + other.moment)
+
+    def __sub__(self, other: Totals) -> Totals:
+        return Totals(self.counts - other.counts, self.sums - other.sums, self.moment - other.moment)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Mean `[G, channels]` and count `[G]` of the groups that have members."""
+        filled = self.counts > 0.5  # counts are whole numbers
+        return self.sums[filled] / self.counts[filled, None], self.counts[filled]
+
+    def spread(self) -> Tensor:
+        """Covariance of the members around the means of their groups, over all groups, `[channels, channels]`."""
+        means, counts = self.means()
+        return (self.moment - means.T @ (means * counts[:, None])) / counts.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class NearPiece:
+    """One piece's keys and values, `[1, heads, frames, channels per head + EXTRA_CHANNELS]`, and what it adds up to."""
+
+    k: Tensor
     v: Tensor
-    counts: Tensor  # [groups] float32
-    sums: Tensor  # [groups, channels] float32
+    totals: Totals
 
 
 class LayerSweep:
@@ -135,12 +159,20 @@ class LayerSweep:
 
 
 class GroupedFrames:
-    """All frames of one layer's input, each assigned to the nearest of a fixed number of frames."""
+    """All frames of one layer's input, each assigned to the nearest of a fixed number of them.
+
+    The sums of `exp(q·k)` and of `exp(q·k)·v` over a group are taken for those of a normal distribution: the mean
+    member's, times the count, times `exp(½ qᵀΣq)` with the covariance Σ of the group's keys, and the value moved by
+    `cov(v, k)·q`. Σ is taken over all far groups together; keys and values are linear in the frames, so it follows
+    from one covariance of the frames. Weights travel in `EXTRA_CHANNELS` of keys and queries: a mask of queries by keys
+    would be the one thing here that needs much memory.
+    """
 
     def __init__(
         self, layer: EncoderLayer, source: Source, pieces: list[tuple[int, int]], groups: int, dtype: torch.dtype
     ) -> None:
         self.layer = layer
+        self.attention = layer.attention
         self.dtype = dtype
         self.source = source
         self.pieces = pieces
@@ -148,60 +180,71 @@ class GroupedFrames:
         picks = [round(i * (frames - 1) / (groups - 1)) for i in range(groups)]
         self.centres = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
         self.assignments: list[Tensor] = []
-        self.counts = torch.zeros(groups, device=self.centres.device)
-        self.sums = torch.zeros_like(self.centres)
+        self.key_rows, self.value_rows = self._projections()  # [heads, D, channels]
+        totals = None
         for start, stop in pieces:
             x = self._seen(start, stop)
-            self.assignments.append(self._assign(x))
-            counts, sums = self._totals(x, self.assignments[-1])
-            self.counts += counts
-            self.sums += sums
+            self.assignments.append((self.centres.square().sum(dim=1) - 2 * x @ self.centres.T).argmin(dim=1))
+            added = self._totals(x, self.assignments[-1])
+            totals = added if totals is None else totals + added
+        self.totals = totals
 
     def piece(self, index: int) -> NearPiece:
-        """Keys, values and groups of one piece."""
+        """Keys and values of one piece, frame by frame."""
         x = self._seen(*self.pieces[index])
-        k, v = self._keys_values(x, torch.zeros(len(x), device=x.device))
-        return NearPiece(k, v, *self._totals(x, self.assignments[index]))
+        k, v = self._keys_values(x)
+        return NearPiece(k, v, self._totals(x, self.assignments[index]))
 
-    def attend(self, q: Tensor, near: deque[NearPiece]) -> Tensor:
+    def attend(self, q: Tensor, near: Iterable[NearPiece]) -> Tensor:
         """Queries `[1, heads, F, D]` over the near frames and the summary of all others → `[1, F, channels]`."""
-        counts = self.counts - sum(p.counts for p in near)
-        sums = self.sums - sum(p.sums for p in near)
-        kept = counts > 0.5  # counts are whole numbers in float32
-        far_k, far_v = self._keys_values(sums[kept] / counts[kept, None], counts[kept].log())
+        far = self.totals
+        for piece in near:
+            far = far - piece.totals
+        means, counts = far.means()
+        far_k, far_v = self._keys_values(means)
+        width = q.shape[-1]
+        far_k[..., width] = counts.log()
+        far_k[..., width + 1] = far_v[..., width + 1] = 1
         k = torch.cat([*(p.k for p in near), far_k], dim=2)
         v = torch.cat([*(p.v for p in near), far_v], dim=2)
-        return self.layer.attention.attend(_weighted_queries(q), k, v)
+        q, moved = self._weighted(q, far.spread())
+        attended = scaled_dot_product_attention(q, k, v)
+        share = attended[..., width + 1, None]  # of the far groups in each query's attention
+        return self.attention.join_heads(attended[..., :width] + share * moved)
+
+    def _weighted(self, q: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries with their factors for the far groups, and what the groups' spread moves the values by.
+
+        The attention divides by the root of the wider width; that is made up for.
+        """
+        width = q.shape[-1]
+        scaled = q.float() / math.sqrt(width)
+        log_factor = ((scaled @ (self.key_rows @ spread @ self.key_rows.mT)) * scaled).sum(dim=-1) / 2
+        # Beyond its range a normal distribution promises members that no sound has.
+        trust = (MAX_LOG_FACTOR / log_factor.clamp(min=MAX_LOG_FACTOR))[..., None]
+        moved = (scaled * trust) @ (self.key_rows @ spread @ self.value_rows.mT)
+        wide = pad(scaled, (0, EXTRA_CHANNELS))
+        wide[..., width] = 1
+        wide[..., width + 1] = log_factor * trust[..., 0]
+        return (wide * math.sqrt(width + EXTRA_CHANNELS)).to(q.dtype), moved.to(q.dtype)
 
     def _seen(self, start: int, stop: int) -> Tensor:
         """What the attention sees of the frames, `[stop - start, channels]` float32."""
         return self.layer.attention_input(self.source(start, stop)[None])[0].float()
 
-    def _keys_values(self, x: Tensor, log_counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of `x` [F, channels] that count `exp(log_counts)` times for weighted queries."""
-        k, v = self.layer.attention.keys_values(x.to(self.dtype)[None])
-        width = k.shape[-1]
-        k, v = pad(k, (0, WEIGHT_CHANNELS)), pad(v, (0, WEIGHT_CHANNELS))
-        k[..., width] = log_counts
-        return k, v
+    def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of `x` [F, channels], with room for weights."""
+        k, v = self.attention.keys_values(x.to(self.dtype)[None])
+        return pad(k, (0, EXTRA_CHANNELS)), pad(v, (0, EXTRA_CHANNELS))
 
-    def _assign(self, x: Tensor) -> Tensor:
-        """Index of the nearest centre of every frame, `[F]` int64."""
-        return (self.centres.square().sum(dim=1) - 2 * x @ self.centres.T).argmin(dim=1)
+    def _projections(self) -> tuple[Tensor, Tensor]:
+        """The matrices of keys and values, `[heads, D, channels]` float32, wherever their weights are kept."""
+        unit = torch.eye(self.centres.shape[1], device=self.centres.device, dtype=self.dtype)[None]
+        of_unit = self.attention.keys_values(unit)
+        of_zero = self.attention.keys_values(torch.zeros_like(unit[:, :1]))
+        key_rows, value_rows = ((a - b)[0].float().mT for a, b in zip(of_unit, of_zero, strict=True))
+        return key_rows, value_rows
 
-    def _totals(self, x: Tensor, assignment: Tensor) -> tuple[Tensor, Tensor]:
-        """How many frames each group has, and their sum."""
+    def _totals(self, x: Tensor, assignment: Tensor) -> Totals:
         counts = torch.bincount(assignment, minlength=len(self.centres)).float()
-        return counts, torch.zeros_like(self.centres).index_add_(0, assignment, x)
-
-
-def _weighted_queries(q: Tensor) -> Tensor:
-    """Queries for keys that carry their weight in further channels.
-
-    The logit gains 1 · log(count): a mask of queries by keys would be the one thing here that needs much memory. The
-    attention divides by the root of the wider width, so both parts are scaled up by what that takes away.
-    """
-    width = q.shape[-1]
-    wide = pad(q * math.sqrt((width + WEIGHT_CHANNELS) / width), (0, WEIGHT_CHANNELS))
-    wide[..., width] = math.sqrt(width + WEIGHT_CHANNELS)
-    return wide
+        return Totals(counts, torch.zeros_like(self.centres).index_add_(0, assignment, x), x.T @ x)

@@ -57,7 +57,7 @@ def _peak(chunks: Iterable[Tensor]) -> float:
 
 def _sums(parts: Sequence[tuple[Sound, int]], channels: int) -> Iterator[Tensor]:
     """The sum of all parts (sound and first sample), `[channels, n]` at a time."""
-    length = max(start + part.length for part, start in parts)
+    length = max(start + part.length for part, start in parts if part.length)
     for begin in range(0, length, CHUNK_SAMPLES):
         end = min(begin + CHUNK_SAMPLES, length)
         total = torch.zeros(channels, end - begin)

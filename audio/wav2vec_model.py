@@ -186,14 +186,13 @@ class Attention(nn.Module):
         """[B, F, channels] → keys and values, [B, heads, F, channels per head] each."""
         return self._by_head(self.k_proj(x)), self._by_head(self.v_proj(x))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries over keys and values → [B, F, channels]; heads wider than the model's are cut back."""
-        width = self.out_proj.in_features // self.heads
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v)[..., :width].transpose(1, 2).flatten(2))
+    def join_heads(self, attended: Tensor) -> Tensor:
+        """What each head took, [B, heads, F, channels per head] → [B, F, channels]."""
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """All frames over all frames: [B, F, channels] → the same shape."""
-        return self.attend(self.queries(x), *self.keys_values(x))
+        return self.join_heads(F.scaled_dot_product_attention(self.queries(x), *self.keys_values(x)))
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,0 +1,333 @@
+"""Voices on one timeline: lengths, silence, and the sound for the file."""
+
+from __future__ import annotations
+
+import logging
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from infinitetalk.audio.embeds import AudioEmbeds, embed_voices
+from infinitetalk.audio.layer_sweep import Reach
+from infinitetalk.audio.loudness import integrated_loudness
+from infinitetalk.audio.sound import Sound, exact_fps, frame_count, resampled, samples_of
+from infinitetalk.audio.wav2vec import Wav2VecEncoder
+from infinitetalk.errors import UserError
+
+RATES = st.sampled_from([8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+FRAME_RATES = st.sampled_from([8.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30_000 / 1001, 30.0, 48.0, 59.94, 60.0])
+
+
+def noise(samples: int, rate: int, channels: int = 1, level: float = 0.1) -> Sound:
+    generator = torch.Generator().manual_seed(samples)
+    return Sound(torch.rand((channels, samples), generator=generator) * 2 * level - level, rate)
+
+
+@given(frames=st.integers(1, 10**7), fps=FRAME_RATES, rate=RATES, more=st.integers(-3, 3))
+def test_the_number_of_frames_is_exact_at_every_length(frames: int, fps: float, rate: int, more: int) -> None:
+    exact = exact_fps(fps)
+    samples = max(1, samples_of(frames, exact, rate) + more)
+    count = frame_count(Fraction(samples, rate), exact)
+    assert count >= 1
+    tolerance = Fraction(1, 1_000_000)
+    assert Fraction(samples, rate) * exact <= count + tolerance
+    assert count == 1 or Fraction(samples, rate) * exact > count - 1 + tolerance
+
+
+@pytest.mark.parametrize("samples", [18_560, 36_480, 72_320, 128_640, 257_280, 259_840])
+def test_no_frame_is_lost_where_the_references_float_loses_one(samples: int) -> None:
+    """tests/golden/wav2vec.json lists these lengths: int(samples / 16000 * 25) is one less than the true 29, 57 …"""
+    assert int(samples / 16_000 * 25) == samples // 640 - 1
+    assert frame_count(Fraction(samples, 16_000), exact_fps(25.0)) == samples // 640
+
+
+@pytest.mark.parametrize(
+    ("fps", "wanted"), [(25, 25), (29.97, Fraction(2997, 100)), (24_000 / 1001, Fraction(24_000, 1001))]
+)
+def test_a_frame_rate_is_the_fraction_that_was_meant(fps: float, wanted: Fraction) -> None:
+    assert exact_fps(fps) == wanted
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_embeddings_sound_and_frames_always_agree(encoder: Wav2VecEncoder, data: st.DataObject) -> None:
+    voices = [
+        noise(data.draw(st.integers(1, 3 * rate)), rate, data.draw(st.integers(1, 8)))
+        for rate in data.draw(st.lists(RATES, min_size=1, max_size=3))
+    ]
+    fps = data.draw(FRAME_RATES)
+    combine = data.draw(st.sampled_from(["parallel", "sequential"]))
+    limit = data.draw(st.integers(0, 60))
+    embeds = embed_voices(encoder, voices, combine=combine, fps=fps, max_frames=limit)
+    lengths = [v.seconds for v in voices]
+    wanted = frame_count(sum(lengths) if combine == "sequential" else max(lengths), exact_fps(fps))
+    frames = min(wanted, limit or wanted)
+    assert embeds.frames == frames
+    assert embeds.fps == fps
+    assert [f.shape for f in embeds.features] == [(frames, 3, 64)] * len(voices)
+    assert all(s.shape[0] >= 85 and s.shape[0] / fps >= 3.4 for s in embeds.silence)
+    assert all(f.dtype == torch.float32 and f.isfinite().all() for f in (*embeds.features, *embeds.silence))
+    waveform, rate = embeds.sound["waveform"], embeds.sound["sample_rate"]
+    assert rate == max(v.rate for v in voices)
+    assert waveform.shape[:2] == (1, max(v.channels for v in voices))
+    assert Fraction(waveform.shape[2], rate) * exact_fps(fps) <= frames + Fraction(fps) * 2 / rate + Fraction(1, 10**6)
+
+
+@pytest.mark.parametrize("fps", [8.0, 12.5, 24.0, 25.0, 30.0, 50.0, 60.0])
+def test_a_beat_lands_in_its_frame_at_every_rate(encoder: Wav2VecEncoder, fps: float) -> None:
+    """The reference stretches the sound over the frames; here row k belongs to the time k/fps, to the end."""
+    seconds = 6
+    for second in (1.0, 3.0, 5.5):
+        wave = torch.randn(1, seconds * 16_000, generator=torch.Generator().manual_seed(0)) * 1e-3
+        clicked = wave.clone()
+        # As long as a frame and one feature's field: rows look at 25 ms of sound, which may all lie between two clicks.
+        clicked[0, int(second * 16_000) :][: int(16_000 / fps) + 400] += 0.5
+        plain, with_click = (_features(encoder, w[0], round(seconds * fps), exact_fps(fps)) for w in (wave, clicked))
+        change = (with_click - plain).abs().sum(dim=1)
+        assert abs(int(change.argmax()) - second * fps) <= max(1.5, fps / 20)
+
+
+def _features(encoder: Wav2VecEncoder, wave: torch.Tensor, frames: int, fps: Fraction) -> torch.Tensor:
+    """What goes into the transformer, `[frames, conv channels]`: the transformer itself spreads a click everywhere."""
+    from infinitetalk.audio.wav2vec import FrameFeatures
+
+    return FrameFeatures(encoder, wave, frames, fps, torch.device("cpu")).read(0, frames)
+
+
+def test_the_silence_after_the_end_is_what_follows_in_one_encoding(encoder: Wav2VecEncoder, speech: Sound) -> None:
+    embeds = embed_voices(encoder, [speech], normalize_loudness=False)
+    longer = torch.nn.functional.pad(speech.samples[0], (0, (embeds.frames + 85) * 640 - speech.length))
+    assert torch.equal(embeds.silence[0], encoder.encode(longer, embeds.frames + 85)[embeds.frames :])
+
+
+def test_a_shorter_voice_goes_on_as_silence_through_the_encoder(encoder: Wav2VecEncoder, speech: Sound) -> None:
+    short = speech.cut(16_000)
+    embeds = embed_voices(encoder, [speech, short], normalize_loudness=False)
+    padded = torch.nn.functional.pad(short.samples[0], (0, embeds.frames * 640 - short.length))
+    assert torch.equal(embeds.features[1], encoder.encode(padded, embeds.frames))
+    assert float(embeds.features[1][60:].abs().mean()) > 0.1
+
+
+def test_max_frames_cuts_embedding_and_sound_alike(encoder: Wav2VecEncoder, stereo_speech: Sound) -> None:
+    embeds = embed_voices(encoder, [stereo_speech], max_frames=40)
+    alone = embed_voices(encoder, [stereo_speech.cut(40 * 1764)])
+    assert embeds.frames == alone.frames == 40
+    assert torch.equal(embeds.features[0], alone.features[0])
+    assert torch.equal(embeds.silence[0], alone.silence[0])
+    assert torch.equal(embeds.sound["waveform"], stereo_speech.samples[None, :, : 40 * 1764])
+
+
+def test_max_frames_before_the_second_voice_leaves_it_silent(encoder: Wav2VecEncoder, speech: Sound) -> None:
+    embeds = embed_voices(encoder, [speech, speech], combine="sequential", max_frames=20)
+    assert torch.equal(embeds.features[1], encoder.encode(torch.zeros(20 * 640), 20))
+    assert embeds.sound["waveform"].shape[2] == 20 * 640
+
+
+def test_one_voice_comes_back_untouched(encoder: Wav2VecEncoder, stereo_speech: Sound) -> None:
+    loud = Sound(stereo_speech.samples * 4, stereo_speech.rate)
+    embeds = embed_voices(encoder, [loud])
+    assert torch.equal(embeds.sound["waveform"][0], loud.samples)
+    assert embeds.sound["sample_rate"] == 44_100
+
+
+def test_a_mix_has_the_best_rate_and_channels_and_each_voice_in_its_place(encoder: Wav2VecEncoder) -> None:
+    low, high = noise(8000, 8000), noise(96_000, 48_000, 6)
+    sound = embed_voices(encoder, [low, high], combine="sequential").sound
+    assert sound["sample_rate"] == 48_000
+    mix = sound["waveform"][0]
+    assert mix.shape == (6, 48_000 + 96_000)
+    assert torch.equal(mix[:, 48_000:], high.samples)
+    wanted = resampled(low, 48_000, quality="VHQ").samples[0]
+    assert torch.equal(mix[0, :48_000], wanted)
+    assert torch.equal(mix[1, :48_000], wanted)
+    assert not mix[2:, :48_000].any()
+
+
+def test_a_mix_beyond_full_scale_is_scaled_and_said(encoder: Wav2VecEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    tone = Sound(0.8 * torch.sin(torch.arange(16_000) * 0.1)[None], 16_000)
+    with caplog.at_level(logging.INFO):
+        mix = embed_voices(encoder, [tone, tone]).sound["waveform"]
+    assert float(mix.abs().max()) == pytest.approx(1.0, abs=1e-6)
+    assert torch.allclose(mix[0] / mix.abs().max(), tone.samples / tone.samples.abs().max(), atol=1e-5)
+    assert "of full scale" in caplog.text
+    quiet = embed_voices(encoder, [tone, Sound(tone.samples * 0.1, 16_000)]).sound["waveform"]
+    assert torch.allclose(quiet[0], tone.samples * 1.1, atol=1e-6)
+
+
+def test_loudness_is_brought_to_the_target_only_when_asked_and_silence_never(
+    encoder: Wav2VecEncoder, speech: Sound
+) -> None:
+    quiet = Sound(speech.samples * 0.05, 16_000)
+    assert torch.allclose(
+        embed_voices(encoder, [quiet]).features[0], embed_voices(encoder, [speech]).features[0], atol=1e-3
+    )
+    plain = embed_voices(encoder, [quiet], normalize_loudness=False).features[0]
+    assert float((plain - embed_voices(encoder, [speech]).features[0]).abs().max()) > 0.1
+    silence = Sound(torch.zeros(1, 16_000), 16_000)
+    assert torch.equal(embed_voices(encoder, [silence]).features[0], encoder.encode(torch.zeros(16_000), 25))
+
+
+def test_loudness_is_pyloudnorms(speech: Sound) -> None:
+    import pyloudnorm
+
+    generator = np.random.default_rng(0)
+    for samples in (6400, 7000, 16_000, 160_001):
+        wave = np.tile(speech.samples[0].numpy(), 4)[:samples] * generator.uniform(0.1, 1)
+        chunks = np.array_split(wave, 7)
+        assert integrated_loudness(chunks, 16_000) == pytest.approx(
+            pyloudnorm.Meter(16_000).integrated_loudness(wave), abs=1e-4
+        )
+
+
+def test_a_sound_shorter_than_the_meters_block_is_normalised_too(encoder: Wav2VecEncoder) -> None:
+    tone = torch.sin(torch.arange(1600) * 0.4)[None]
+    loud, quiet = (embed_voices(encoder, [Sound(tone * g, 16_000)]).features[0] for g in (0.5, 0.01))
+    assert torch.allclose(loud, quiet, atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 100, 399, 400, 641])
+@pytest.mark.parametrize("fps", [8.0, 25.0, 60.0])
+def test_the_shortest_sounds_have_frames(encoder: Wav2VecEncoder, samples: int, fps: float) -> None:
+    embeds = embed_voices(encoder, [noise(samples, 16_000)], fps=fps)
+    assert embeds.frames == math.ceil(samples * fps / 16_000)
+    assert embeds.features[0].isfinite().all()
+
+
+def audio(**changes: Any) -> dict[str, Any]:
+    return {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000, **changes}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "NoneType without waveform"),
+        ({"waveform": torch.zeros(1, 1, 4)}, "without waveform and sample_rate"),
+        (audio(waveform=np.zeros((1, 1, 4))), "a waveform of ndarray"),
+        (audio(waveform=torch.zeros(1, 4)), "[1, 4]"),
+        (audio(waveform=torch.zeros(1, 1, 4, dtype=torch.complex64)), "complex64"),
+        (audio(waveform=torch.zeros(1, 1, 0)), "no samples"),
+        (audio(waveform=torch.zeros(1, 0, 5)), "0 channels"),
+        (audio(waveform=torch.zeros(0, 1, 5)), "no sound in its batch"),
+        (audio(sample_rate=0), "sample rate of 0"),
+        (audio(sample_rate=-44_100), "sample rate of -44100"),
+        (audio(sample_rate=44_100.5), "sample rate of 44100.5"),
+        (audio(sample_rate=float("nan")), "sample rate of nan"),
+        (audio(sample_rate="fast"), "sample rate of fast"),
+    ],
+)
+def test_what_is_no_sound_is_refused_in_one_sentence(value: Any, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Sound.from_audio(value, "audio_2")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("audio_2")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int16, torch.int32, torch.uint8])
+def test_samples_of_any_type_are_the_same_sound(encoder: Wav2VecEncoder, speech: Sound, dtype: torch.dtype) -> None:
+    if dtype.is_floating_point:
+        other = speech.samples.to(dtype)
+    elif dtype == torch.uint8:
+        other = (speech.samples * 127 + 128).round().to(dtype)
+    else:
+        other = (speech.samples.double() * torch.iinfo(dtype).max).to(dtype)
+    found = Sound.from_audio({"waveform": other[None], "sample_rate": 16_000}, "audio_1")
+    assert torch.allclose(found.read(0, found.length), speech.samples, atol=1e-2)
+    sound = embed_voices(encoder, [found]).sound["waveform"]
+    assert sound.dtype == torch.float32
+    assert torch.allclose(sound[0], speech.samples, atol=1e-2)
+
+
+def test_the_first_of_a_batch_is_used_and_that_is_said(speech: Sound, caplog: pytest.LogCaptureFixture) -> None:
+    batch = torch.stack([speech.samples, torch.zeros_like(speech.samples)])
+    with caplog.at_level(logging.INFO):
+        sound = Sound.from_audio({"waveform": batch, "sample_rate": 16_000}, "audio_1")
+    assert torch.equal(sound.samples, speech.samples)
+    assert "batch of 2" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_sample_that_is_no_number_is_refused_with_its_time(encoder: Wav2VecEncoder, bad: float) -> None:
+    samples = torch.zeros(2, 16_000)
+    samples[1, 8000] = bad
+    with pytest.raises(UserError, match=r"audio_1 has a sample at 0\.500 s"):
+        embed_voices(encoder, [Sound(samples, 16_000)])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fps": 0}, "fps is 0"),
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"fps": 1000.0}, "fps is 1000"),
+        ({"combine": "shuffled"}, "combine is shuffled"),
+        ({"max_frames": -1}, "max_frames is -1"),
+        ({"voices": 5}, "5 voices are connected"),
+        ({"voices": 0}, "0 voices are connected"),
+    ],
+)
+def test_impossible_options_are_refused(encoder: Wav2VecEncoder, options: dict[str, Any], words: str) -> None:
+    voices = [noise(1600, 16_000)] * options.pop("voices", 1)
+    with pytest.raises(UserError) as caught:
+        embed_voices(encoder, voices, **options)
+    assert words in str(caught.value)
+
+
+def test_the_log_says_the_frames_and_progress_reaches_its_end(
+    encoder: Wav2VecEncoder, speech: Sound, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[tuple[int, int]] = []
+    with caplog.at_level(logging.INFO):
+        embeds: AudioEmbeds = embed_voices(
+            encoder, [speech, speech], progress=lambda done, total: seen.append((done, total))
+        )
+    assert f"Audio embeds created, actual frames: {embeds.frames}" in caplog.text
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def speech_for(speech: Sound, seconds: int) -> torch.Tensor:
+    """Speech at changing speeds and levels with pauses, `[seconds · 16000]`: nothing in it repeats."""
+    generator = torch.Generator().manual_seed(0)
+    parts: list[torch.Tensor] = []
+    while sum(map(len, parts)) < seconds * 16_000:
+        speed, level, pause = torch.rand(3, generator=generator).tolist()
+        again = torch.nn.functional.interpolate(speech.samples[None], scale_factor=0.6 + speed, mode="linear")
+        parts += [again[0, 0] * (0.3 + level), torch.zeros(int(pause * 16_000))]
+    return torch.cat(parts)[: seconds * 16_000]
+
+
+def test_pieces_without_far_frames_are_the_whole(encoder: Wav2VecEncoder, speech: Sound) -> None:
+    wave = speech_for(speech, 24)
+    whole = encoder.encode(wave, 600)
+    # Every frame is near every other one, yet the sound goes through in seven pieces.
+    pieces = encoder.encode(wave, 600, reach=Reach(near_frames=599, piece_frames=90))
+    assert float((pieces - whole).abs().max()) < 1e-5
+
+
+def test_far_frames_in_summary_stay_close_to_the_whole(encoder: Wav2VecEncoder, speech: Sound) -> None:
+    """With groups as many as frames the summary is exact; with fewer it stays far better than leaving frames out."""
+    wave = speech_for(speech, 40)
+    whole = encoder.encode(wave, 1000)
+    error = {
+        groups: float((encoder.encode(wave, 1000, reach=Reach(150, 100, groups)) - whole).square().mean().sqrt())
+        for groups in (1000, 128, 2)
+    }
+    assert error[1000] < 1e-4
+    assert error[128] < error[2] / 2
+    assert error[128] < 0.05
+
+
+def test_a_long_embedding_lies_on_disk_and_is_the_same(
+    encoder: Wav2VecEncoder, speech: Sound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = embed_voices(encoder, [speech, speech], combine="sequential")
+    monkeypatch.setattr("infinitetalk.audio.spool.MEMORY_BYTES", 0)
+    on_disk = embed_voices(encoder, [speech, speech], combine="sequential")
+    for a, b in zip(in_memory.features + in_memory.silence, on_disk.features + on_disk.silence, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(in_memory.sound["waveform"], on_disk.sound["waveform"])
