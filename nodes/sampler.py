@@ -193,4 +193,5 @@ def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:
             for finished in job.run(progress, done, state and state["motion"]):
                 store.append(to_8_bit(finished.frames), {"motion": finished.motion})
                 log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
+                del finished  # its frames are on disk
         return store

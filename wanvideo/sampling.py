@@ -165,6 +165,7 @@ class WindowLoop:
             finished = self._sample(window, motion if window.repeated else None)
             motion = finished.motion
             yield finished
+            del finished  # a window of frames is large: it must not stay while the next one is made
 
     def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
         stop_if_interrupted()
@@ -217,8 +218,8 @@ class WindowLoop:
     def _project(self, embeddings: Tensor) -> Tensor:
         """`[speakers, F, 5, layers, channels]` → audio tokens `[T, N, D]` float32."""
         patcher = self.models.infinitetalk
-        comfy.model_management.load_models_gpu([patcher])
         infinitetalk: InfiniteTalk = patcher.model
+        # Its few weights are cast to the device as they are used: loading all of the model could push out the base.
         return infinitetalk.audio_proj(embeddings.to(patcher.load_device, torch.float32))
 
     def _silence(self, window: Window) -> Tensor:
@@ -233,8 +234,11 @@ class WindowLoop:
 
 
 def to_8_bit(frames: Tensor) -> Tensor:
-    """Frames in 0 … 1 as uint8, rounded."""
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8)
+    """Frames `[F, H, W, 3]` in 0 … 1 as uint8 on the CPU, rounded; one frame at a time, since a window is large."""
+    pixels = torch.empty(frames.shape, dtype=torch.uint8)
+    for frame, target in zip(frames, pixels, strict=True):
+        target.copy_((frame.clamp(0, 1) * 255).round())
+    return pixels
 
 
 def stop_if_interrupted() -> None:
