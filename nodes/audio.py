@@ -279,8 +279,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         """Ids, names and defaults are public: they never change."""
         more = [
-            io.Audio.Input(f"audio_{i}", optional=True, tooltip=f"The voice of speaker {i}, if there is one.")
-            for i in range(2, MAX_VOICES + 1)
+            io.Audio.Input(f"audio_{i}", optional=True, tooltip=_voice_tooltip(i)) for i in range(2, MAX_VOICES + 1)
         ]
         return io.Schema(
             node_id="InfiniteTalkAudioEmbeds",
@@ -321,7 +320,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
             ],
             outputs=[
                 InfiniteTalkAudio.Output(
-                    "embeds", display_name="audio_embeds", tooltip="For the InfiniteTalk sampler."
+                    "embeds", display_name="audio_embeds", tooltip="For the InfiniteTalk Sampler."
                 ),
                 io.Audio.Output(
                     "mix", display_name="audio", tooltip="The sound for the file, at the sources' own quality."
@@ -361,6 +360,14 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         )
         _say_on_node(cls.hidden.unique_id, f"Audio embeds created, actual frames: {embeds.frames}")
         return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps)
+
+
+def _voice_tooltip(voice: int) -> str:
+    """What the inputs beside the first voice say."""
+    text = f"The voice of speaker {voice}, if there is one."
+    if voice <= 2:
+        return text
+    return f"{text} InfiniteTalk is trained on two: no more than two may be heard at the same time."
 
 
 def _progress() -> Any:

@@ -60,8 +60,8 @@ def _sources() -> list[io.Input]:
         io.Mask.Input(
             "speaker_masks",
             optional=True,
-            tooltip="With two voices: one mask per speaker (Speaker Masks). Unconnected: left and right half. "
-            "InfiniteTalk is trained on two speakers.",
+            tooltip="Who is where: one mask per voice (Speaker Masks). Unconnected, two voices get the left and the "
+            "right half. With one voice, only the first mask's face talks. InfiniteTalk is trained on two speakers.",
         ),
         io.Audio.Input("audio", optional=True, tooltip="Sound for the video, in place of the voices' own."),
     ]
@@ -76,8 +76,22 @@ def _size() -> list[io.Input]:
             tooltip="480p and 720p: the trained size nearest to the picture's shape. from image: the picture's own "
             "size. The picture is scaled to cover the size and cropped in the middle.",
         ),
-        io.Int.Input("width", default=832, min=16, max=8192, step=16, tooltip="For resolution custom only."),
-        io.Int.Input("height", default=480, min=16, max=8192, step=16, tooltip="For resolution custom only."),
+        io.Int.Input(
+            "width",
+            default=832,
+            min=16,
+            max=8192,
+            step=16,
+            tooltip="Width in pixels, a multiple of 16. Only used with resolution custom.",
+        ),
+        io.Int.Input(
+            "height",
+            default=480,
+            min=16,
+            max=8192,
+            step=16,
+            tooltip="Height in pixels, a multiple of 16. Only used with resolution custom.",
+        ),
     ]
 
 
@@ -92,7 +106,11 @@ def _sampling() -> list[io.Input]:
             tooltip="Another seed, another performance. The same seed and inputs give the same video.",
         ),
         io.Int.Input(
-            "steps", default=40, min=1, max=1000, tooltip="40; 8 with the FusionX LoRA, 4 to 6 with lightx2v."
+            "steps",
+            default=40,
+            min=1,
+            max=1000,
+            tooltip="Steps per window: 40; 8 with the FusionX LoRA, 4 to 6 with lightx2v.",
         ),
         io.Float.Input(
             "text_cfg",
@@ -128,8 +146,8 @@ def _sampling() -> list[io.Input]:
             min=0.01,
             max=100.0,
             step=0.01,
-            tooltip="7 for 480p, 11 for 720p, 2 with FusionX. A ModelSamplingSD3 node before the sampler wins over it, "
-            "except with the scheduler infinitetalk.",
+            tooltip="7 for 480p, 11 for 720p, 2 with FusionX or lightx2v. A ModelSamplingSD3 node before the sampler "
+            "wins over it, except with the scheduler infinitetalk.",
         ),
     ]
 
@@ -183,6 +201,7 @@ def _windows() -> list[io.Input]:
         io.Boolean.Input(
             "resume",
             default=True,
-            tooltip="Go on after the last finished window of a job with the same inputs that was stopped.",
+            tooltip="Go on after the last finished window of a job with the same inputs that was stopped. Keep the "
+            "seed fixed: another seed is another job.",
         ),
     ]
