@@ -6,6 +6,7 @@ runs pytest in it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "demo"))
 
 import environment  # noqa: E402
+from comfy_server import PATIENT_THREADS  # noqa: E402
 
 
 def main() -> int:
@@ -23,7 +25,8 @@ def main() -> int:
     except environment.SetupError as error:
         environment.say(str(error))
         return 1
-    return subprocess.run([*pytest_command(prepared.python), *sys.argv[1:]], cwd=ROOT, check=False).returncode
+    command = [*pytest_command(prepared.python), *sys.argv[1:]]
+    return subprocess.run(command, cwd=ROOT, env={**PATIENT_THREADS, **os.environ}, check=False).returncode
 
 
 def pytest_command(python: Path) -> list[str]:
