@@ -18,7 +18,7 @@ from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
 from .sound import CHUNK_SAMPLES, Sound, audible_frames, exact_fps, frame_count, resampled, samples_of
-from .spool import Spool
+from .spool import Spool, release
 from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ def embed_voices(
         )
         silence.append(_silence_after(encoder, wave, frames, tail, rate, folder))
         audible.append(audible_frames(wave, frames))
+        release(wave)
     log.info("Audio embeds created, actual frames: %d", frames)
     sound = mixed(voices, starts, folder)
     return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio(), audible)
@@ -169,5 +170,6 @@ def _silence_after(
     with Spool(folder=folder) as spool:
         for start in range(0, len(wave), CHUNK_SAMPLES):
             spool.append(wave[start : start + CHUNK_SAMPLES])
+            release(wave)
         _append_silence(spool, total - len(wave))
         return encoder.encode_end(spool.finish(), frames + tail, frames, fps=fps, folder=folder)

@@ -104,6 +104,8 @@ class LayerSweep:
             outputs: spool of `[channels]` rows.
             work: another one, for the input of the first layer.
             progress: called after every piece of every layer.
+
+        Raises `OverflowError` if a value leaves the range of `dtype`.
         """
         steps = len(self.pieces) * (len(self.encoder.layers) + 1)
         done = 0
@@ -115,6 +117,8 @@ class LayerSweep:
                 progress(done, steps)
         for index, layer in enumerate(self.encoder.layers):
             for piece in self._layer(layer, source):
+                if not piece.isfinite().all():
+                    raise OverflowError(f"layer {index} left the range of {self.dtype}")
                 outputs.append(self.encoder.output(index, piece)[0])
                 done += 1
                 if progress is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .spool import Spool
+from .spool import Spool, release
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Sound:
         """The whole sound in order, `[channels, up to samples]` float32 each."""
         for start in range(0, self.length, samples):
             yield self.read(start, min(start + samples, self.length))
+            release(self.samples)
 
     def cut(self, samples: int) -> Sound:
         """The first `samples` samples (all of a shorter sound)."""

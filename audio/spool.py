@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import mmap
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -14,9 +15,20 @@ from torch import Tensor
 
 from ..errors import UserError
 
-log = logging.getLogger(__name__)
-
 MEMORY_BYTES = 64 << 20  # one spool keeps at most this much in memory
+_maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # living maps by their address
+
+
+def release(tensor: Tensor) -> None:
+    """Take the pages of a mapped tensor out of this process's memory; nothing is lost, they are read again on use.
+
+    Call it between stretches of a long pass: the system would drop the pages when memory gets short, but until then
+    they count as used. Does nothing to tensors in memory, and nothing where the system has no such call (Windows trims
+    by itself).
+    """
+    mapped = _maps.get(tensor.untyped_storage().data_ptr())
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)  # the map is shared, so even changed pages survive
 
 
 class Spool:
@@ -74,11 +86,13 @@ class Spool:
         if self._file is None:
             return torch.from_numpy(self._joined().reshape(shape))
         self._file.flush()
-        # Copy on write: a tensor that somebody changes by mistake does not change the file. The map keeps its own
-        # handle of the file; on Windows the file is deleted with the last handle, elsewhere it has no name anyway.
-        mapped = np.memmap(self._file, np.float32, mode="c", shape=shape)
+        # The map keeps its own handle of the file; on Windows the file is deleted with the last handle, elsewhere it
+        # has no name anyway. Nobody else has the file, so it may be written through like memory.
+        mapped = mmap.mmap(self._file.fileno(), self.length * self._row_bytes, access=mmap.ACCESS_WRITE)
         self.close()
-        return torch.from_numpy(mapped)
+        tensor = torch.from_numpy(np.frombuffer(mapped, np.float32).reshape(shape))
+        _maps[tensor.data_ptr()] = mapped
+        return tensor
 
     def close(self) -> None:
         """Let go of everything that `finish` has not handed out."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .layer_sweep import LayerSweep, Progress, Reach
-from .spool import Spool
+from .spool import Spool, release
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 
@@ -107,15 +107,14 @@ class Wav2VecEncoder:
                 return self.model.feature_projection(features.read(first + start, first + stop))
 
             sweep = LayerSweep(self.model.encoder, frames - first, device, self.dtype, reach)
-            sweep.run(projected, outputs, work, progress)
-            layers = outputs.finish().unflatten(0, (self.config.layers, frames - first))
-        for layer in layers:  # one at a time: a check of all would need as much memory again
-            if not layer.isfinite().all():
+            try:
+                sweep.run(projected, outputs, work, progress)
+            except OverflowError as error:
                 raise UserError(
                     f"{self.name} gave values beyond the range of {str(self.dtype).removeprefix('torch.')}: "
                     "set base_precision of Load Wav2Vec to bf16 or fp32."
-                )
-        return layers.transpose(0, 1)
+                ) from error
+            return outputs.finish().unflatten(0, (self.config.layers, frames - first)).transpose(0, 1)
 
     @contextmanager
     def _placed(self) -> Iterator[torch.device]:
@@ -182,6 +181,7 @@ class FrameFeatures:
 
     def _samples(self, start: int, stop: int) -> Tensor:
         piece = (self.wave[start:stop].float() - self.shift) * self.scale
+        release(self.wave)
         return piece.to(self.device, self.dtype)
 
     def _measure(self) -> ChannelStats:
