@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 import environment
 from environment import CACHE, ROOT, SetupError, say
@@ -28,10 +27,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter of a path shall not end the job
         stream.reconfigure(errors="backslashreplace")
     options = _parse_arguments()
-    # Being ended, or losing the terminal, is like Ctrl-C: through `finally`, so that the server goes too.
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    _end_cleanly_on_signals()
     try:
         _check(options)
         prepared = _prepare(options)
@@ -63,8 +59,16 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _end_cleanly_on_signals() -> None:
+    """Being ended, or losing the terminal, is like Ctrl-C: through `finally`, so that the server goes too.
+
+    Ctrl-C itself is set because scripts start background jobs with it ignored; `nohup` is left its way.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            continue
+        signal.signal(number, signal.default_int_handler)
 
 
 def _check(options: argparse.Namespace) -> None:
