@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from server import PromptServer
+
+log = logging.getLogger(__name__)
+
+
+def say(node_id: str | None, text: str) -> None:
+    """Write a sentence on a node and into the log."""
+    log.info("InfiniteTalk: %s", text)
+    show_text(node_id, text)
 
 
 def show_text(node_id: str | None, text: str) -> None:

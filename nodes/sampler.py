@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from server import PromptServer
@@ -14,16 +11,13 @@ from torch import Tensor
 
 from ..audio.embeds import AudioEmbeds
 from ..errors import UserError
-from ..video_io.frame_store import FrameStore
 from ..video_io.images import frames_as_image
-from ..video_io.runs import clean_old_runs
 from ..video_io.sources import FrameSource, ImageFrames, exact_rate
-from .feedback import show_text
+from .feedback import say
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
+from .stored_run import sample_to_disk
 from .video_input import open_video
 from .video_output import StoredVideoInput
-
-log = logging.getLogger(__name__)
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -108,15 +102,17 @@ class InfiniteTalkSampler(io.ComfyNode):
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
         from ..wanvideo.sampling import SamplerSettings
+        from ..wanvideo.tiles import with_tiles_if_needed
 
+        node_id = cls.hidden.unique_id
         source = _one_source(image, source_video, audio_embeds.fps)
         size = video_size(resolution, source.height, source.width, (height, width))
-        _note_rounding(cls.hidden.unique_id, resolution, size, (source.height, source.width), (height, width))
+        _note_rounding(node_id, resolution, size, (source.height, source.width), (height, width))
         job = TalkingVideoJob(
             model=model,
             infinitetalk=infinitetalk,
             embeds=audio_embeds,
-            vae=vae,
+            vae=with_tiles_if_needed(vae, lambda text: say(node_id, text)),
             pictures=Pictures(source, audio_embeds.fps, audio_embeds.frames, size),
             settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
             guidance=Guidance(text_cfg, audio_cfg, apg),
@@ -128,8 +124,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             clip_vision=clip_vision,
             speaker_masks=speaker_masks,
         )
-        node_id = cls.hidden.unique_id
-        store = _sample(job, node_id, resume)
+        store = sample_to_disk(job, node_id, resume=resume)
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
@@ -159,39 +154,4 @@ def _note_rounding(
     asked = {"from image": image, "custom": custom}.get(resolution, size)
     if asked != size:
         text = f"Size rounded from {asked[1]} × {asked[0]} to {size[1]} × {size[0]} (steps of 16 pixels)"
-        log.info("InfiniteTalk: %s", text)
-        show_text(node_id, text)
-
-
-def _sample(job: Any, node_id: str | None, resume: bool) -> FrameStore:
-    """Sample all windows that are still to be made; each is on disk before the next one begins."""
-    from ..wanvideo.fingerprint import job_fingerprint, window_keys
-    from ..wanvideo.sampling import to_8_bit
-    from .progress import SamplingProgress
-
-    height, width = job.pictures.size
-    runs = Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs"
-    with FrameStore.open(
-        runs,
-        job_fingerprint(job),
-        width=width,
-        height=height,
-        fps=job.embeds.fps,
-        frames=job.embeds.frames,
-        resume=resume,
-        window_keys=window_keys(job),
-    ) as store:
-        clean_old_runs(runs, keep=[store.folder])
-        done, total = store.windows_done, len(job.windows)
-        if done:
-            text = f"Resumed at window {min(done + 1, total)} of {total}" + (": all done" if store.complete else "")
-            log.info("InfiniteTalk: %s", text)
-            show_text(node_id, text)
-        if not store.complete:
-            progress = SamplingProgress(node_id, job.model, total, job.settings.steps, done)
-            state = store.state()
-            for finished in job.run(progress, done, state and state["motion"]):
-                store.append(to_8_bit(finished.frames), {"motion": finished.motion})
-                log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
-                del finished  # its frames are on disk
-        return store
+        say(node_id, text)

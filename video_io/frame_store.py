@@ -27,6 +27,7 @@ from .frame_reader import FrameReader
 from .manifest import Manifest, RunSpec, SavedState, WindowRecord
 from .run_search import RunPlan, open_run
 from .runs import folder_unusable, state_path, touch_run, window_path
+from .settings import RunLimits
 
 KEEP_STATE_EVERY = 8
 """Every so many windows the state is kept for good: at 72 + 9 frames it costs 6 % of the frames' space."""
@@ -59,6 +60,7 @@ class FrameStore:
         frames: int,
         resume: bool,
         window_keys: Sequence[str] | None = None,
+        limits: RunLimits | None = None,
     ) -> FrameStore:
         """Go on with a run that was begun, take over what agrees of another one, or begin anew.
 
@@ -68,12 +70,13 @@ class FrameStore:
         windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
         those. None: the fingerprint covers everything.
         resume: False always begins anew, and replaces the run that would have gone on.
+        limits: what is kept of runs that are of no use for this job; None clears nothing.
 
         Raises UserError when the folder cannot be used or the disk has too little space.
         """
         plan = RunPlan(RunSpec(fingerprint, width, height, fps, frames), window_keys)
         try:
-            folder, lock, manifest = open_run(Path(root), plan, resume=resume)
+            folder, lock, manifest = open_run(Path(root), plan, resume=resume, limits=limits)
         except OSError as error:
             raise folder_unusable(Path(root), error) from error
         return cls(folder, lock, manifest, plan)

@@ -17,11 +17,9 @@ from ..errors import UserError
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
 from .runs import folder_unusable, temporary_path
+from .settings import image_ram_share
 
 log = logging.getLogger(__name__)
-
-SHARE_OF_FREE_RAM = 0.25
-"""An IMAGE larger than this share of the free RAM is kept on disk."""
 
 
 def frames_as_image(
@@ -29,19 +27,21 @@ def frames_as_image(
     start: int = 0,
     stop: int | None = None,
     *,
-    share_of_free_ram: float = SHARE_OF_FREE_RAM,
+    share_of_free_ram: float | None = None,
 ) -> Tensor:
     """Frames `start` to `stop` (None: to the end) as float32 [frames, height, width, 3], 0 to 1.
 
     The tensor is an ordinary CPU tensor that may be written to. When it would take more than `share_of_free_ram`
-    of the RAM that is free, its content lies in a file of the run folder, which goes away with the tensor.
+    (None: the user's choice, see `settings.py`) of the RAM that is free, its content lies in a file of the run folder,
+    which goes away with the tensor.
 
     Raises ValueError for a range outside of the frames and UserError when neither RAM nor disk can hold it.
     """
     frames = frames.reader() if isinstance(frames, FrameStore) else frames
+    share = image_ram_share() if share_of_free_ram is None else share_of_free_ram
     stop = len(frames) if stop is None else stop
     shape = (stop - start, frames.spec.height, frames.spec.width, 3)
-    if math.prod(shape) * 4 <= share_of_free_ram * _free_ram_bytes():
+    if math.prod(shape) * 4 <= share * _free_ram_bytes():
         image = torch.empty(shape, dtype=torch.float32)
         position = 0
         for piece in frames.iter_frames(start, stop):

@@ -16,6 +16,7 @@ from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_link
 from .runs import (
     claim,
+    clean_old_runs,
     delete_own_files,
     folder_bytes,
     has_readers,
@@ -25,6 +26,7 @@ from .runs import (
     touch_run,
     window_path,
 )
+from .settings import FOLDER_VARIABLE, RunLimits
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,18 @@ class RunPlan:
         return manifest.spec == self.spec and self.common_windows(manifest) == len(manifest.windows)
 
 
-def open_run(root: Path, plan: RunPlan, *, resume: bool) -> tuple[Path, FileLock, Manifest]:
+def open_run(
+    root: Path, plan: RunPlan, *, resume: bool, limits: RunLimits | None = None
+) -> tuple[Path, FileLock, Manifest]:
     """The folder for `plan` under `root`, locked, with what is already done in it.
+
+    limits: old runs beyond them are cleared first; None clears nothing.
 
     Raises UserError when the disk has too little space and OSError when the folder cannot be used.
     """
     root.mkdir(parents=True, exist_ok=True)
+    if limits is not None:
+        _make_room(root, plan, limits)
     candidates = [
         (plan.common_windows(manifest), plan.goes_on(manifest), folder)
         for folder in run_folders(root, plan.spec.fingerprint)
@@ -95,6 +103,17 @@ def open_run(root: Path, plan: RunPlan, *, resume: bool) -> tuple[Path, FileLock
     return _begin(root, plan)
 
 
+def _make_room(root: Path, plan: RunPlan, limits: RunLimits) -> None:
+    """Clear old runs, but none that has windows for `plan`, and finished ones as far as the disk is short."""
+    useful: dict[Path, int] = {}  # frames that the plan can have from each
+    for folder in run_folders(root, plan.spec.fingerprint):
+        manifest = load_manifest(folder)
+        if manifest is not None and (windows := plan.common_windows(manifest)):
+            useful[folder] = manifest.cut(windows).frames_done
+    room_bytes = _needed_bytes(plan.spec, max(useful.values(), default=0))
+    clean_old_runs(root, limits.max_age_days, limits.max_total_bytes, keep=useful, room_bytes=room_bytes)
+
+
 def good_windows(folder: Path, manifest: Manifest) -> int:
     """How many windows at the beginning are whole and can be gone on from. Reads every file once."""
     good = 0
@@ -112,18 +131,23 @@ def good_windows(folder: Path, manifest: Manifest) -> int:
 
 def check_disk(root: Path, spec: RunSpec, frames_done: int) -> None:
     """Raise UserError when the frames that are still to come do not fit on the disk of `root`."""
-    frames_left = spec.frames - frames_done
-    if frames_left <= 0:
-        return
-    needed_bytes = int((frames_left * (1 + STATE_SHARE) + STATE_FRAMES) * spec.frame_bytes)
+    needed_bytes = _needed_bytes(spec, frames_done)
     free_bytes = shutil.disk_usage(root).free
     if free_bytes < needed_bytes:
         old_bytes = sum(folder_bytes(folder) for folder in run_folders(root))
         raise UserError(
-            f"The folder for finished frames, {root}, has {free_bytes / 1e9:.2f} GB free but {frames_left} frames of "
+            f"The folder for finished frames, {root}, has {free_bytes / 1e9:.2f} GB free but "
+            f"{spec.frames - frames_done} frames of "
             f"{spec.width}x{spec.height} need {needed_bytes / 1e9:.2f} GB; free some space there (runs that were "
-            f"kept take {old_bytes / 1e9:.2f} GB) or give ComfyUI a folder on another disk."
+            f"kept take {old_bytes / 1e9:.2f} GB), or name a folder on another disk in the environment variable "
+            f"{FOLDER_VARIABLE}."
         )
+
+
+def _needed_bytes(spec: RunSpec, frames_done: int) -> int:
+    """Disk for the frames that are still to come, and for their states."""
+    frames_left = spec.frames - frames_done
+    return int((frames_left * (1 + STATE_SHARE) + STATE_FRAMES) * spec.frame_bytes) if frames_left > 0 else 0
 
 
 def _open_claimed(

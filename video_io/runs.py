@@ -29,14 +29,9 @@ from ..errors import UserError
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
 from .names import WORKSPACE_PREFIX
+from .settings import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
 
 log = logging.getLogger(__name__)
-
-MAX_AGE_DAYS = 14.0
-"""Runs that nobody used for so long are cleared."""
-
-MAX_TOTAL_BYTES = 100 * 10**9
-"""Old runs together keep at most so much disk (at 832x480 and 25 fps about 55 minutes of video)."""
 
 LOCK_NAME = "infinitetalk-run.lock"
 RUN_NAME = re.compile(r"run-[0-9a-f]{16}-\d+")
@@ -49,7 +44,7 @@ def folder_unusable(folder: Path, error: OSError) -> UserError:
     """The error for a folder that the frames cannot be written to."""
     return UserError(
         f"The folder for finished frames, {folder}, cannot be used ({error.strerror or error}); "
-        "make it writable or give ComfyUI another one with --temp-directory or --user-directory."
+        f"make it writable, or name another one in the environment variable {FOLDER_VARIABLE}."
     )
 
 
@@ -155,11 +150,14 @@ def delete_own_files(folder: Path, keep: Collection[str] = ()) -> None:
 
 def clean_old_runs(
     root: Path,
-    max_age_days: float = MAX_AGE_DAYS,
-    max_total_bytes: int = MAX_TOTAL_BYTES,
+    max_age_days: float = DEFAULT_DAYS,
+    max_total_bytes: int = RunLimits.max_total_bytes,
     keep: Iterable[Path] = (),
+    room_bytes: int = 0,
 ) -> int:
     """Clear runs that are too old, then finished and then unfinished ones until the rest is small enough.
+
+    room_bytes: finished runs go, too, until so much is free on the disk; unfinished ones hold work and stay.
 
     Never a run that a job writes or a VIDEO object reads, never one in `keep`, never somebody else's folder.
     Files that cannot be deleted now are left for another time. Called before a job opens its run, `keep` should be
@@ -169,8 +167,9 @@ def clean_old_runs(
     sizes = {folder: folder_bytes(folder) for folder in run_folders(root)}
     total = sum(sizes.values())
     freed = 0
-    for folder in sorted(sizes, key=_clearing_order):
-        if folder.resolve() in kept or (_age_days(folder) <= max_age_days and total <= max_total_bytes):
+    for unfinished, _, folder in sorted((*_clearing_order(folder), folder) for folder in sizes):
+        too_much = total > max_total_bytes or _age_days(folder) > max_age_days
+        if folder.resolve() in kept or not (too_much or (not unfinished and _is_short_of(room_bytes, root))):
             continue
         try:
             removed = _remove_run(folder)
@@ -220,6 +219,10 @@ def _clearing_order(folder: Path) -> tuple[bool, float]:
     """Finished runs before unfinished ones (whose work would be lost), the least recently used first."""
     manifest = load_manifest(folder)
     return manifest is not None and not manifest.complete, _last_use(folder)
+
+
+def _is_short_of(room_bytes: int, root: Path) -> bool:
+    return room_bytes > 0 and shutil.disk_usage(root).free < room_bytes
 
 
 def _remove_run(folder: Path) -> bool:

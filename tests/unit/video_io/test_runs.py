@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from infinitetalk.video_io import runs
+from infinitetalk.errors import UserError
+from infinitetalk.video_io import runs, settings
 from infinitetalk.video_io.runs import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
+from infinitetalk.video_io.settings import RunLimits
 from infinitetalk.video_io.video import StoredVideo
 
 HERE = Path(__file__).resolve().parent
@@ -172,3 +174,61 @@ def test_another_server_that_clears_at_the_same_time_breaks_nothing(tmp_path, mo
     monkeypatch.setattr(runs, "claim", claim_too_late)
     assert clean_old_runs(tmp_path) == 0
     assert not folder.exists()
+
+
+def with_free_disk(monkeypatch, root: Path, free_bytes: int) -> None:
+    """Stands in for a nearly full disk that gets what is deleted under `root`."""
+    usage = shutil.disk_usage(root)
+    taken_before = sum(map(folder_bytes, run_folders(root)))
+
+    def usage_now(folder):
+        return usage._replace(free=free_bytes + taken_before - sum(map(folder_bytes, run_folders(root))))
+
+    monkeypatch.setattr(runs.shutil, "disk_usage", usage_now)
+
+
+def test_finished_runs_make_room_for_a_new_one_the_oldest_first_and_unfinished_ones_stay(tmp_path, monkeypatch):
+    unfinished = make_run(tmp_path, "unfinished", days_ago=9, windows=4)
+    older, newer = make_run(tmp_path, "older", days_ago=2), make_run(tmp_path, "newer", days_ago=1)
+    with_free_disk(monkeypatch, tmp_path, 8000)  # 40 frames of 6x4 with their states need 10,440 bytes
+
+    with open_store(tmp_path, fingerprint="new", limits=RunLimits()):
+        assert not older.exists()
+        assert newer.exists()
+        assert unfinished.exists()
+
+
+def test_nothing_is_cleared_for_a_job_that_is_finished_already(tmp_path, monkeypatch):
+    other, own = make_run(tmp_path, "other", days_ago=2), make_run(tmp_path, "own", days_ago=3)
+    with_free_disk(monkeypatch, tmp_path, 0)
+
+    with open_store(tmp_path, fingerprint="own", limits=RunLimits()) as store:
+        assert store.folder == own
+        assert store.complete
+    assert other.exists()
+
+
+def test_the_run_to_go_on_with_is_kept_however_old_it_is(tmp_path):
+    own, other = make_run(tmp_path, "own", 99, windows=2), make_run(tmp_path, "other", 99, windows=2)
+
+    with open_store(tmp_path, fingerprint="own", limits=RunLimits(max_total_bytes=0)) as store:
+        assert (store.folder, store.windows_done) == (own, 2)
+    assert not other.exists()
+
+
+def test_the_limits_come_from_the_environment(monkeypatch, tmp_path):
+    assert settings.run_limits() == RunLimits(14.0, 100 * 10**9)
+    monkeypatch.setenv("INFINITETALK_RUNS_MAX_DAYS", "2.5")
+    monkeypatch.setenv("INFINITETALK_RUNS_MAX_GB", "0.5")
+    monkeypatch.setenv("INFINITETALK_IMAGE_RAM_SHARE", "0")
+    monkeypatch.setenv("INFINITETALK_RUNS_FOLDER", str(tmp_path / "fast disk"))
+    assert settings.run_limits() == RunLimits(2.5, 500_000_000)
+    assert settings.image_ram_share() == 0
+    assert settings.runs_folder(Path("usual")) == tmp_path / "fast disk"
+
+
+@pytest.mark.parametrize("value", ["a lot", "nan", "inf", "-1"])
+def test_a_limit_that_is_no_number_is_named(monkeypatch, value):
+    monkeypatch.setenv("INFINITETALK_RUNS_MAX_GB", value)
+    with pytest.raises(UserError, match=r"INFINITETALK_RUNS_MAX_GB is .* set it to 100"):
+        settings.run_limits()
