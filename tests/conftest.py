@@ -52,6 +52,7 @@ def comfy_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments, sys.argv = sys.argv, sys.argv[:1]  # some cores read the command line when they are imported
     try:
         import comfy.cli_args
+        import utils.install_util  # noqa: F401  (core's `nodes` puts comfy/ in front, whose utils.py would hide it)
     finally:
         sys.argv = arguments
     comfy.cli_args.args.cpu = True
