@@ -7,6 +7,8 @@ so the root never goes on `sys.path`, the pack is loaded by path under one name.
 from __future__ import annotations
 
 import importlib.util
+import lzma
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,10 +35,18 @@ load_pack()
 
 
 @pytest.fixture(scope="session")
-def golden_dir() -> Path:
+def golden_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the reference's numbers: the whole set where it lies beside the project, else what ships with it."""
     whole = ROOT.parent / "shared" / "golden"
-    return whole if whole.is_dir() else ROOT / "tests" / "golden"
+    if whole.is_dir():
+        return whole
+    unpacked = tmp_path_factory.mktemp("golden")
+    for file in (ROOT / "tests" / "golden").iterdir():
+        if file.suffix == ".xz":
+            (unpacked / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+        else:
+            shutil.copyfile(file, unpacked / file.name)
+    return unpacked
 
 
 @pytest.fixture(scope="session")
