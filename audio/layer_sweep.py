@@ -86,14 +86,12 @@ class NearPiece:
 class LayerSweep:
     """Runs the layers of one encoder over the frames of one sound."""
 
-    def __init__(
-        self, encoder: Encoder, frames: int, device: torch.device, dtype: torch.dtype, reach: Reach | None = None
-    ) -> None:
+    def __init__(self, encoder: Encoder, frames: int, device: torch.device, dtype: torch.dtype, reach: Reach) -> None:
         self.encoder = encoder
         self.frames = frames
         self.device = device
         self.dtype = dtype
-        self.reach = reach or Reach()
+        self.reach = reach
         self.pieces = self.reach.pieces(frames)
 
     def run(self, projected: Source, outputs: Spool, work: Spool, progress: Progress | None = None) -> None:

@@ -32,13 +32,15 @@ class Wav2VecEncoder:
     """A wav2vec 2.0 model with its precision, ready to encode.
 
     `on_device` is entered around each piece of work and gives the device on which the model then is; ComfyUI's memory
-    management comes in there. Without it the model works where it is.
+    management comes in there. Without it the model works where it is. `reach` says how far the attention looks frame by
+    frame (see `LayerSweep`): up to `reach.near_frames` frames, nothing differs from the reference.
     """
 
     model: Wav2VecModel
     dtype: torch.dtype
     do_normalize: bool = False
     name: str = "wav2vec2"
+    reach: Reach = field(default_factory=Reach)
     on_device: Callable[[], AbstractContextManager[torch.device]] | None = field(default=None, repr=False)
 
     @property
@@ -53,7 +55,6 @@ class Wav2VecEncoder:
         frames: int,
         *,
         fps: Fraction | None = None,
-        reach: Reach | None = None,
         progress: Progress | None = None,
         folder: Path | None = None,
     ) -> Tensor:
@@ -65,8 +66,6 @@ class Wav2VecEncoder:
             fps: the embedding k belongs to the time k/fps. None stretches the sound over the frames, as the reference
                 does: the first embedding belongs to the sound's first feature, the last one to its last. At 25 fps
                 and with whole frames of sound both are the same, to the bit.
-            reach: how far the attention looks (see `LayerSweep`); up to `reach.near_frames` frames nothing differs
-                from the reference.
             progress: called with steps done and steps in all.
             folder: where embeddings that are too many for memory are kept.
 
@@ -76,7 +75,7 @@ class Wav2VecEncoder:
         Method: `get_embedding` of the authors' `generate_infinitetalk.py`: convolutional features, linear
         interpolation to the frames (align_corners) *before* the transformer, all hidden states but the first.
         """
-        return self._encode(wave, frames, 0, fps, reach, progress, folder)
+        return self._encode(wave, frames, 0, fps, progress, folder)
 
     @torch.no_grad()
     def encode_end(self, wave: Tensor, frames: int, first: int, *, fps: Fraction, folder: Path | None = None) -> Tensor:
@@ -85,7 +84,7 @@ class Wav2VecEncoder:
         Only the last `END_CONTEXT_FRAMES` before them are their context in the transformer.
         """
         context = max(0, first - END_CONTEXT_FRAMES)
-        return self._encode(wave, frames, context, fps, None, None, folder)[first - context :].clone()
+        return self._encode(wave, frames, context, fps, None, folder)[first - context :].clone()
 
     def _encode(
         self,
@@ -93,7 +92,6 @@ class Wav2VecEncoder:
         frames: int,
         first: int,
         fps: Fraction | None,
-        reach: Reach | None,
         progress: Progress | None,
         folder: Path | None,
     ) -> Tensor:
@@ -106,7 +104,7 @@ class Wav2VecEncoder:
             def projected(start: int, stop: int) -> Tensor:
                 return self.model.feature_projection(features.read(first + start, first + stop))
 
-            sweep = LayerSweep(self.model.encoder, frames - first, device, self.dtype, reach)
+            sweep = LayerSweep(self.model.encoder, frames - first, device, self.dtype, self.reach)
             try:
                 sweep.run(projected, outputs, work, progress)
             except OverflowError as error:

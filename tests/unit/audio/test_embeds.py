@@ -305,7 +305,8 @@ def test_pieces_without_far_frames_are_the_whole(encoder: Wav2VecEncoder, speech
     wave = speech_for(speech, 24)
     whole = encoder.encode(wave, 600)
     # Every frame is near every other one, yet the sound goes through in seven pieces.
-    pieces = encoder.encode(wave, 600, reach=Reach(near_frames=599, piece_frames=90))
+    encoder.reach = Reach(near_frames=599, piece_frames=90)
+    pieces = encoder.encode(wave, 600)
     assert float((pieces - whole).abs().max()) < 1e-5
 
 
@@ -313,10 +314,10 @@ def test_far_frames_in_summary_stay_close_to_the_whole(encoder: Wav2VecEncoder, 
     """With groups as many as frames the summary is exact; with fewer it stays far better than leaving frames out."""
     wave = speech_for(speech, 40)
     whole = encoder.encode(wave, 1000)
-    error = {
-        groups: float((encoder.encode(wave, 1000, reach=Reach(150, 100, groups)) - whole).square().mean().sqrt())
-        for groups in (1000, 128, 2)
-    }
+    error = {}
+    for groups in (1000, 128, 2):
+        encoder.reach = Reach(near_frames=150, piece_frames=100, groups=groups)
+        error[groups] = float((encoder.encode(wave, 1000) - whole).square().mean().sqrt())
     assert error[1000] < 1e-4
     assert error[128] < error[2] / 2
     assert error[128] < 0.05
