@@ -203,7 +203,7 @@ def _complete(environment: Environment, lines: list[str], *, with_torch: bool) -
     say(f"Installing {len(lines)} requirements ...")
     # The torch family is named again with its versions, so that nothing that depends on it can exchange it.
     pins = [f"{name}=={version}" for name, version in TORCH.items()] if with_torch else []
-    _pip(environment.python, "install", *lines, *pins)
+    _install(environment.python, *lines, *pins)
     stamp.write_text("\n".join(wanted), encoding="utf-8")
 
 
@@ -240,15 +240,20 @@ def _install_torch(python: Path) -> None:
     if platform.system() == "Linux":
         say("Installing PyTorch for the CPU (about 200 MB) ...")
         pins = [f"{name}=={version}+cpu" for name, version in TORCH.items()]
-        command = ["install", "--retries", "1", "--timeout", "20", "--index-url", CPU_WHEELS, *pins]
+        command = ["install", "--no-compile", "--retries", "1", "--timeout", "20", "--index-url", CPU_WHEELS, *pins]
         if _try_pip(python, *command) and _runs(python, check):
             return
         say(f"{CPU_WHEELS} has no fitting wheels or cannot be reached: taking the big ones with CUDA (3 GB) ...")
     else:
         say("Installing PyTorch ...")
-    _pip(python, "install", *(f"{name}=={version}" for name, version in TORCH.items()))
+    _install(python, *(f"{name}=={version}" for name, version in TORCH.items()))
     if not _runs(python, check):
         raise SetupError(f"PyTorch was installed but does not load: run `{python} -c 'import torch'` to see why.")
+
+
+def _install(python: Path, *requirements: str) -> None:
+    # Compiling ten thousand modules, of which a fraction is ever imported, takes longer than all the rest.
+    _pip(python, "install", "--no-compile", *requirements)
 
 
 def _pip(python: Path, *arguments: str) -> None:
