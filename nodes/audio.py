@@ -3,114 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management as mm
+import comfy.utils
 import folder_paths
-import torch
 from comfy_api.latest import io
 
 from ..audio.decode import decode_file
 from ..audio.embeds import COMBINE, MAX_VOICES, embed_voices
+from ..audio.layer_sweep import Progress
 from ..audio.sound import Sound
-from ..audio.wav2vec import Wav2VecEncoder, load_encoder
+from ..audio.wav2vec import Wav2VecEncoder
 from ..errors import UserError
+from .feedback import show_text
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
+from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
-log = logging.getLogger(__name__)
-
-MODEL_FOLDERS = ("wav2vec2", "audio_encoders")
-MODEL_SUFFIXES = {".safetensors", ".sft", ".bin", ".pt", ".pth"}
-LOAD_DEVICES = ("main_device", "offload_device", "cpu")
-NO_MODEL = "(no wav2vec2 model found)"
-WHERE_TO_PUT = (
-    "put chinese-wav2vec2-base (model.safetensors of TencentGameMate/chinese-wav2vec2-base, or "
-    "wav2vec2-chinese-base_fp16.safetensors) into ComfyUI/models/audio_encoders and reload the page"
-)
-
-
-def register_model_folder() -> None:
-    """Make `models/wav2vec2` known to ComfyUI, beside whatever else knows it already."""
-    folder_paths.add_model_folder_path("wav2vec2", str(Path(folder_paths.models_dir) / "wav2vec2"))
-    paths, suffixes = folder_paths.folder_names_and_paths["wav2vec2"]
-    folder_paths.folder_names_and_paths["wav2vec2"] = (paths, {*suffixes, *MODEL_SUFFIXES})
-
-
-def model_choices() -> dict[str, Path]:
-    """What the loader offers: name → file, or folder with a config.json; names are paths inside the model folders."""
-    choices: dict[str, Path] = {}
-    for kind in MODEL_FOLDERS:
-        for root in folder_paths.get_folder_paths(kind) if kind in folder_paths.folder_names_and_paths else []:
-            for path in _models_below(Path(root)):
-                choices.setdefault(path.relative_to(root).as_posix(), path)
-    return choices
-
-
-def _models_below(root: Path) -> Iterator[Path]:
-    """Model files and model folders; a folder stands for the files in it."""
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        if "config.json" in files and Path(folder) != root:
-            subfolders.clear()
-            yield Path(folder)
-            continue
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        yield from (Path(folder, f) for f in sorted(files) if Path(f).suffix.lower() in MODEL_SUFFIXES)
-
-
-def find_model(name: str) -> Path:
-    """The file or folder behind a choice; `UserError` if there is none (the server does not check choices)."""
-    choices = model_choices()
-    # A graph saved on Windows has its separators the other way.
-    path = choices.get(name) or choices.get(name.replace("\\", "/"))
-    if path is not None:
-        return path
-    if not choices:
-        raise UserError(f"There is no wav2vec2 model: {WHERE_TO_PUT}.")
-    raise UserError(
-        f"The wav2vec2 model {name} is not in {' or '.join(f'models/{f}' for f in MODEL_FOLDERS)}: choose one of "
-        f"{', '.join(list(choices)[:5])}, or {WHERE_TO_PUT}."
-    )
-
-
-def load_for_core(path: Path, precision: str, load_device: str) -> Wav2VecEncoder:
-    """Load a wav2vec model and hand it to core's memory management."""
-    import comfy.model_management as mm
-    import comfy.model_patcher
-    import comfy.ops
-
-    if load_device not in LOAD_DEVICES:
-        raise UserError(f"load_device is {load_device}, and one of {', '.join(LOAD_DEVICES)} is needed.")
-    cpu = torch.device("cpu")
-    device = cpu if load_device == "cpu" else mm.get_torch_device()
-    encoder = load_encoder(path, precision, ops=comfy.ops.disable_weight_init, cpu=mm.is_device_cpu(device))
-    rest = cpu if load_device == "cpu" else mm.unet_offload_device()
-    patcher = comfy.model_patcher.ModelPatcher(encoder.model, load_device=device, offload_device=rest)
-
-    @contextmanager
-    def on_device() -> Iterator[torch.device]:
-        mm.load_models_gpu([patcher])
-        try:
-            yield device
-        finally:
-            if load_device == "offload_device":
-                _unload(patcher)
-
-    encoder.on_device = on_device
-    return encoder
-
-
-def _unload(patcher: Any) -> None:
-    """Take one model off its device and out of core's list."""
-    import comfy.model_management as mm
-
-    for loaded in [m for m in mm.current_loaded_models if m.model is patcher]:
-        loaded.model_unload()
-        mm.current_loaded_models.remove(loaded)
-    mm.soft_empty_cache()
+__all__ = [
+    "InfiniteTalkAudioEmbeds",
+    "InfiniteTalkLoadAudio",
+    "InfiniteTalkWav2VecLoader",
+    "register_model_folder",
+]
 
 
 class InfiniteTalkWav2VecLoader(io.ComfyNode):
@@ -225,8 +141,6 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
     @classmethod
     def execute(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:
         """Decode the part that was asked for."""
-        import comfy.model_management as mm
-
         sound = decode_file(
             input_file(audio),
             start_time,
@@ -358,7 +272,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
             progress=_progress(),
             folder=_temp_folder(),
         )
-        _say_on_node(cls.hidden.unique_id, f"Audio embeds created, actual frames: {embeds.frames}")
+        show_text(cls.hidden.unique_id, f"Audio embeds created, actual frames: {embeds.frames}")
         return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps)
 
 
@@ -370,11 +284,8 @@ def _voice_tooltip(voice: int) -> str:
     return f"{text} InfiniteTalk is trained on two: no more than two may be heard at the same time."
 
 
-def _progress() -> Any:
+def _progress() -> Progress:
     """Core's progress bar as a callback that also lets an interrupt through."""
-    import comfy.model_management as mm
-    import comfy.utils
-
     bar = comfy.utils.ProgressBar(1)
 
     def report(done: int, total: int) -> None:
@@ -382,14 +293,3 @@ def _progress() -> Any:
         bar.update_absolute(done, total)
 
     return report
-
-
-def _say_on_node(node_id: str | None, text: str) -> None:
-    """Show a line of text on the node in the graph editor."""
-    from server import PromptServer
-
-    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
-
-
-AUDIO_NODES: list[type[io.ComfyNode]] = [InfiniteTalkWav2VecLoader, InfiniteTalkLoadAudio, InfiniteTalkAudioEmbeds]
