@@ -65,10 +65,11 @@ class InfiniteTalkWav2VecLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str = "") -> bool | str:
-        """Say before anything runs that the model is not there."""
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        """Say before anything runs that the model is not there; a name from another node is not known yet."""
         try:
-            find_model(model)
+            if model is not None:
+                find_model(model)
         except UserError as error:
             return str(error)
         return True
@@ -121,18 +122,21 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, audio: str = "") -> bool | str:
-        """Say before anything runs that the file is not there."""
+    def validate_inputs(cls, audio: str | None = None) -> bool | str:
+        """Say before anything runs that the file is not there; a name from another node is not known yet."""
         try:
-            input_file(audio)
+            if audio is not None:
+                input_file(audio)
         except UserError as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, audio: str = "", **_: Any) -> str:
-        """A changed file is read again, whatever its name and date."""
+    def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str:
+        """A changed file is read again, whatever its name and date; a name from another node is not known yet."""
         digest = hashlib.sha256()
+        if audio is None:
+            return digest.hexdigest()
         with input_file(audio).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
