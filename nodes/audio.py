@@ -117,7 +117,7 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
             ],
             outputs=[
                 io.Audio.Output("sound", display_name="audio", tooltip="The sound at its own rate and channels."),
-                io.Float.Output("seconds", tooltip="Duration of the sound in seconds."),
+                io.Float.Output("seconds", display_name="seconds", tooltip="Duration of the sound in seconds."),
             ],
         )
 
@@ -243,7 +243,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
                 io.Audio.Output(
                     "mix", display_name="audio", tooltip="The sound for the file, at the sources' own quality."
                 ),
-                io.Int.Output("frames", tooltip="Length of the video in frames."),
+                io.Int.Output("frames", display_name="frames", tooltip="Length of the video in frames."),
                 io.Float.Output("frame_rate", display_name="fps", tooltip="Frames per second of the video."),
             ],
             hidden=[io.Hidden.unique_id],
