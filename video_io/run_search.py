@@ -161,7 +161,8 @@ def _open_claimed(
     wanted = manifest if goes_on else manifest.cut(plan.common_windows(manifest))
     good = wanted.cut(good_windows(folder, wanted) if resume else 0)
     if lost := len(wanted.windows) - len(good.windows) if resume else 0:
-        log.warning("%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
+        level = logging.WARNING if goes_on else logging.INFO  # of another run's windows only some have their state
+        log.log(level, "%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
     if goes_on and (good == manifest or not has_readers(folder)):
         check_disk(root, plan.spec, good.frames_done)
         return _go_on(folder, lock, manifest, good)
