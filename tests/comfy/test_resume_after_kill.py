@@ -8,105 +8,21 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
-import shutil
-import signal
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import tiny_models
-from comfy_client import ComfyClient, ComfyError, Prompt
-from comfy_server import ComfyServer
-from environment import Environment, find_core
-from talking_picture import find_node, inputs_of
+from comfy_client import ComfyClient, Prompt
+from talking_picture import inputs_of
 
 from . import helpers
+from .restarts import KilledServer, Life, frames_in, video_of
 
 KILLS_PER_JOB = 6
 KILLS = int(os.environ.get("INFINITETALK_TEST_KILLS", KILLS_PER_JOB))
 SECONDS, WINDOWS = 4.2, 9  # 105 frames: 17, then eight times 12, the last of them cut
 WORST_COUNT = {"sampling": 5, "encoding": 3, "decoding": 2, "writing": 5, "flushing": 12, "renaming": 4, "saving": 50}
 """Calls in about two windows: how far a killed job may get."""
-
-
-@dataclass
-class Life:
-    """What one server did before it ended."""
-
-    log: str
-    windows_on_disk: int
-    done: list[int] = field(init=False)
-    resumed_at: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.done = [int(number) for number in re.findall(r"window (\d+) of \d+ is done", self.log)]
-        resumed = re.search(r"Resumed at window (\d+) of", self.log)
-        self.resumed_at = int(resumed.group(1)) if resumed else None
-
-
-@dataclass
-class KilledServer:
-    """A server on one base folder that is started again after every death."""
-
-    base: Path
-    server: ComfyServer = field(init=False)
-
-    def __post_init__(self) -> None:
-        tiny_models.write_models(self.base / "models")
-        node = self.base / "custom_nodes" / "kill_point"
-        node.mkdir(parents=True)
-        shutil.copyfile(Path(__file__).with_name("kill_point.py"), node / "__init__.py")
-        self.deadly = node / "deadly.json"
-        self.server = ComfyServer(Environment(Path(sys.prefix), find_core()), self.base)
-
-    def live(self, prompt: Prompt, seconds: float | None = None) -> tuple[dict | None, Life]:
-        """Queue a prompt until it is finished or the server dead; `seconds` after it began the server is killed.
-
-        Returns the history entry, None where the server died.
-        """
-        if not self.server.is_running():
-            self.server.stop()
-            self.server.start()
-        client = ComfyClient(self.server.url)
-        prompt_id = client.submit(prompt)
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while self.server.is_running():
-            if deadline and time.monotonic() > deadline:
-                os.kill(self.server.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-            try:
-                entry = client.get(f"/history/{prompt_id}").get(prompt_id)
-            except ComfyError:  # it is just dying
-                entry = None
-            if entry:
-                return entry, self.life()
-            time.sleep(0.05)
-        return None, self.life()
-
-    def life(self) -> Life:
-        """The server's log and what is on disk."""
-        return Life(self.server.log(), max(map(windows_in, self.run_folders()), default=0))
-
-    def run_folders(self) -> list[Path]:
-        return sorted((self.base / "user").rglob("run-*-*"))
-
-    def clear_runs(self) -> None:
-        for folder in self.run_folders():
-            shutil.rmtree(folder)
-
-
-def windows_in(folder: Path) -> int:
-    """Finished windows of a run, by its manifest."""
-    manifest = folder / "manifest.json"
-    return len(json.loads(manifest.read_bytes())["windows"]) if manifest.is_file() else 0
-
-
-def frames_in(folder: Path) -> bytes:
-    """All stored frames of a run."""
-    return b"".join(file.read_bytes() for file in sorted(folder.glob("window-*.rgb")))
 
 
 @pytest.fixture
@@ -189,8 +105,3 @@ def assert_no_window_made_twice(lives: list[Life]) -> None:
         assert len(life.done) <= life.windows_on_disk - before <= len(life.done) + 1
         before = life.windows_on_disk
     assert before == WINDOWS
-
-
-def video_of(prompt: Prompt, history: dict) -> Path:
-    (entry,) = history["outputs"][find_node(prompt, "SaveVideoWithAudio")]["gifs"]
-    return Path(entry["fullpath"])
