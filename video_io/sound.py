@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..audio.spool import release
+
 BLOCK_SAMPLES = 65536
 HIGHEST_RATE = 768_000
 
@@ -94,6 +96,7 @@ class TensorSound:
         for start in range(0, self._samples.shape[1], BLOCK_SAMPLES):
             block = self._samples[:, start : start + BLOCK_SAMPLES]
             yield block.detach().cpu().float().numpy().T
+            release(self._samples)
 
 
 def samples_for(frames: int, rate: Fraction, sample_rate: int) -> int:

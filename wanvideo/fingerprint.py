@@ -12,6 +12,7 @@ from typing import Any
 import comfyui_version
 import torch
 
+from ..audio.spool import release
 from .digest import Digester
 from .job import TalkingVideoJob
 from .voices import Voices
@@ -42,7 +43,10 @@ def window_keys(job: TalkingVideoJob) -> list[str]:
 
 def _window_key(job: TalkingVideoJob, window: Window) -> str:
     parts = [window, _heard(job.voices, window, job.settings.end_padding), job.pictures.key(window.start)]
-    return Digester().digest(parts).hex()
+    key = Digester().digest(parts).hex()
+    for features in job.voices.features:
+        release(features)
+    return key
 
 
 def _heard(voices: Voices, window: Window, end_padding: EndPadding) -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..audio.spool import release
 from ..errors import UserError
 from .base_model import check_base_model
 from .conditioning import Conditioning, empty_text
@@ -154,7 +155,7 @@ def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
                 f"The wav2vec model gives {layers} layers × {channels} = {layers * channels} numbers per frame, but "
                 f"the InfiniteTalk weights expect {expected}: load chinese-wav2vec2-base (12 × 768) in Load Wav2Vec."
             )
-        if not all(torch.isfinite(part).all() for part in features.split(FINITE_CHECK_FRAMES)):
+        if not _all_finite(features):
             raise UserError(
                 f"The embeddings of voice {voice} hold NaN or infinite numbers: load the wav2vec model in fp32, or "
                 "another file."
@@ -166,6 +167,15 @@ def _check_numbers(*numbers: float) -> None:
         raise UserError(
             "shift, text_cfg, audio_cfg and audio_scale must be numbers, but one is NaN or infinite: set it."
         )
+
+
+def _all_finite(features: Tensor) -> bool:
+    for part in features.split(FINITE_CHECK_FRAMES):
+        finite = bool(torch.isfinite(part).all())
+        release(features)
+        if not finite:
+            return False
+    return True
 
 
 def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..audio.spool import release
 from ..errors import UserError
 from .speakers import TRAINED_SPEAKERS
 from .windows import LATENT_STRIDE, EndPadding, Window, audio_window, latent_frames
@@ -83,6 +84,7 @@ class Voices:
             if heard is None:
                 heard = own.new_zeros(seats.shape[1], *own.shape)
             heard[(seats == voice).T] = own.expand_as(heard)[(seats == voice).T]
+            release(self.features[voice])
         return heard
 
     def latent_seats(self, window: Window) -> Tensor | None:

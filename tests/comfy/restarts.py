@@ -61,6 +61,7 @@ class KilledServer:
             self.server.stop()
             self.server.start()
         client = ComfyClient(self.server.url)
+        said_before = len(self.server.log())
         prompt_id = client.submit(prompt)
         deadline = None if seconds is None else time.monotonic() + seconds
         while self.server.is_running():
@@ -71,13 +72,13 @@ class KilledServer:
             except ComfyError:  # it is just dying
                 entry = None
             if entry:
-                return entry, self.life()
+                return entry, self._life(said_before)
             time.sleep(0.05)
-        return None, self.life()
+        return None, self._life(said_before)
 
-    def life(self) -> Life:
-        """The server's log and what is on disk."""
-        return Life(self.server.log(), max(map(windows_in, self.run_folders()), default=0))
+    def _life(self, said_before: int) -> Life:
+        """What the server said since then, and what is on disk."""
+        return Life(self.server.log()[said_before:], max(map(windows_in, self.run_folders()), default=0))
 
     def run_folders(self) -> list[Path]:
         return sorted((self.base / "user").rglob("run-*-*"))

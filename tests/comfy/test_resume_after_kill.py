@@ -83,7 +83,7 @@ def test_a_job_killed_again_and_again_ends_with_the_same_video(
 
         inputs_of(prompt, "InfiniteTalkSampler")["resume"] = False
         unbroken, life = killed_server.live(prompt)
-        assert life.done[-WINDOWS:] == list(range(1, WINDOWS + 1)), "the comparison was not made anew"
+        assert life.done == list(range(1, WINDOWS + 1)), "the comparison was not made anew"
         (folder,) = killed_server.run_folders()
         assert stored == frames_in(folder)
         assert saved.read_bytes() == video_of(prompt, unbroken).read_bytes()
@@ -96,7 +96,7 @@ def assert_no_window_made_twice(lives: list[Life]) -> None:
     before = 0
     for life in lives:
         expected = min(before + 1, WINDOWS) if before else None
-        assert life.resumed_at in (expected, None) or before == WINDOWS
+        assert life.resumed_at in (expected, None)  # None: killed before it got there
         assert all(window > before for window in life.done)
         if life.done:
             assert life.resumed_at == expected
