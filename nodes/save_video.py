@@ -21,7 +21,6 @@ from ..video_io.names import check_template, expand_prefix, make_target
 from ..video_io.sound import AudioFit
 from ..video_io.sources import FrameSource, ImageFrames, exact_rate
 from ..video_io.writer import SavedVideo, SaveSettings, save_video
-from .feedback import show_text
 from .types import CATEGORY
 from .video_input import open_video
 
@@ -120,7 +119,7 @@ class SaveVideoWithAudio(io.ComfyNode):
                 io.Video.Output("saved_video", display_name="video", tooltip="The saved file as a video."),
                 io.String.Output("path", display_name="path", tooltip="Full path of the saved file."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
@@ -172,7 +171,6 @@ class SaveVideoWithAudio(io.ComfyNode):
         )
         facts = _facts(saved)
         log.info("%s", facts)
-        show_text(cls.hidden.unique_id, facts)
         ui = _ui(saved, target.subfolder, settings.format.mime, facts)
         return io.NodeOutput(VideoFromFile(str(saved.path)), str(saved.path), ui=ui)
 
@@ -203,7 +201,7 @@ def _tags(hidden: Any) -> dict[str, Any]:
 def _facts(saved: SavedVideo) -> str:
     """What was saved, in lines for a person."""
     sound = saved.sound
-    heard = f"{sound.codec} {sound.sample_rate} Hz, {sound.channels} channels" if sound else "no sound"
+    heard = f"{sound.codec} {sound.sample_rate} Hz, {_channels(sound.channels)}" if sound else "no sound"
     lines = [
         f"Saved {saved.path.name}: {saved.width}×{saved.height}, {saved.frames} frames, "
         f"{float(saved.rate):g} fps, {saved.seconds:.2f} s, {heard}"
@@ -213,8 +211,14 @@ def _facts(saved: SavedVideo) -> str:
     return "\n".join([*lines, *saved.notes])
 
 
+def _channels(count: int) -> str:
+    return {1: "mono", 2: "stereo"}.get(count, f"{count} channels")
+
+
 def _ui(saved: SavedVideo, subfolder: str, mime: str, facts: str) -> dict[str, list[Any]]:
-    """History: core's keys for the graph editor, and `gifs` as clients of VideoHelperSuite read it."""
+    """History: core's keys for the graph editor, `gifs` as clients of VideoHelperSuite read it, and what
+    web/report.js shows on the node.
+    """
     file = {"filename": saved.path.name, "subfolder": subfolder, "type": "output"}
     gif = {**file, "format": mime, "frame_rate": float(saved.rate), "fullpath": str(saved.path)}
     return {"images": [file], "animated": [True], "gifs": [gif], "text": [facts]}

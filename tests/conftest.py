@@ -10,9 +10,14 @@ import importlib.util
 import lzma
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 # The demo's modules make environments, servers and tiny models; behind everything else, so that they hide nothing.
@@ -68,3 +73,24 @@ def comfy_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.base_directory = str(tmp_path_factory.mktemp("comfyui"))
     return core
+
+
+@pytest.fixture(scope="session")
+def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """ComfyUI with the demo's tiny models, running in this interpreter's environment.
+
+    One for all tests; its base folder is new and has a space in its name.
+    """
+    import tiny_models
+    from comfy_client import ComfyClient
+    from comfy_server import ComfyServer
+    from environment import Environment, find_core
+
+    base = tmp_path_factory.mktemp("server") / "Comfy UI"
+    tiny_models.write_models(base / "models")
+    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+        if "InfiniteTalkSampler" not in ComfyClient(running.url).get("/object_info"):
+            pytest.fail(f"ComfyUI could not load the pack; its log:\n{running.log()[-1500:]}", pytrace=False)
+        yield running
+        if not running.is_running():
+            pytest.fail(f"ComfyUI died during the tests; its log ends with:\n{running.log()[-3000:]}")

@@ -1,9 +1,7 @@
-"""One real ComfyUI server with tiny models for all tests here, and helpers to queue the talking-picture graph on it."""
+"""The real ComfyUI server with all tiny models, and helpers to queue the talking-picture graph on it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +9,6 @@ import pytest
 import tiny_models
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import Environment, find_core
 from talking_picture import PICTURE
 from tiny_models import TinyInfiniteTalk, TinyWan, TinyWav2Vec
 
@@ -33,17 +30,10 @@ def write_more_models(models: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """ComfyUI running in this interpreter's environment; its base folder is new and has a space in its name."""
-    base = tmp_path_factory.mktemp("server") / "Comfy UI"
-    tiny_models.write_models(base / "models")
-    write_more_models(base / "models")
-    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
-        if "InfiniteTalkSampler" not in ComfyClient(running.url).get("/object_info"):
-            pytest.fail(f"ComfyUI could not load the pack; its log:\n{running.log()[-1500:]}", pytrace=False)
-        yield running
-        if not running.is_running():
-            pytest.fail(f"ComfyUI died during the tests; its log ends with:\n{running.log()[-3000:]}")
+def server(comfy_server: ComfyServer) -> ComfyServer:
+    """The common server, with the files that must be refused beside its models."""
+    write_more_models(comfy_server.base / "models")
+    return comfy_server
 
 
 @pytest.fixture

@@ -1,0 +1,207 @@
+"""ComfyUI's graph editor in a real Chromium, driven as a user drives it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Error, Page, Playwright, Route
+
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Workflow.ShowMissingModelsWarning": False}
+SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PLAYWRIGHT_CHANNELS = ("chrome", "msedge")  # playwright knows where they lie on Windows and macOS
+ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+RUN_TIMEOUT_SECONDS = 120
+
+READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['InfiniteTalkSampler'])"
+
+# Everything that the tests ask of the page. Ids are compared as text: newer editors number nodes with strings.
+HELPERS = """() => {
+    const jobs = { end: null, texts: {} };
+    const nodeOfType = (type) => app.graph.nodes.find((node) => node.type === type);
+    for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+        app.api.addEventListener(kind, (event) => (jobs.end = { kind, ...event.detail }));
+    // Behind the editor's own listener: by now the text is on the node.
+    app.api.addEventListener("progress_text", () => {
+        for (const node of app.graph.nodes)
+            for (const widget of (node.widgets ?? []).filter((widget) => widget.type === "progressText")) {
+                const shown = (jobs.texts[node.type] ??= []);
+                if (shown.at(-1) !== widget.value) shown.push(widget.value);
+            }
+    });
+    window.tests = {
+        jobs,
+        setWidgets(type, values) {
+            for (const [name, value] of Object.entries(values)) {
+                const widget = nodeOfType(type).widgets.find((widget) => widget.name === name);
+                widget.value = value;
+                widget.callback?.(value);
+            }
+        },
+        remove: (types) => app.graph.nodes.filter((n) => types.includes(n.type)).forEach((n) => app.graph.remove(n)),
+        add(type) {
+            const node = LiteGraph.createNode(type);
+            node.pos = [60 + 460 * app.graph.nodes.length, 120];
+            app.graph.add(node);
+        },
+        connect: (source, output, target, input) => nodeOfType(source).connect(output, nodeOfType(target), input),
+        slots: () => app.graph.serialize().links.map(([, source, output, target, input, type]) => ({
+            type,
+            from: app.graph.getNodeById(source).type,
+            output: app.graph.getNodeById(source).outputs[output].type,
+            to: app.graph.getNodeById(target).type,
+            name: app.graph.getNodeById(target).inputs[input].name,
+            input: app.graph.getNodeById(target).inputs[input].type,
+        })),
+        unknown: () => app.graph.nodes.map((n) => n.type).filter((type) => !LiteGraph.registered_node_types[type]),
+        async drop(address, name, type) {
+            const file = new File([await (await fetch(address)).blob()], name, { type });
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(file);
+            const how = { dataTransfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
+            app.canvas.canvas.dispatchEvent(new DragEvent("drop", how));
+        },
+        async play(video) {
+            video.currentTime = 0;
+            await video.play();
+            await new Promise((done) => setTimeout(done, 500));
+            return {
+                seconds: video.duration, position: video.currentTime,
+                width: video.videoWidth, height: video.videoHeight,
+                frames: video.getVideoPlaybackQuality().totalVideoFrames,
+                sound_bytes: video.webkitAudioDecodedByteCount,
+            };
+        },
+    };
+}"""
+
+# Messages lie over the Run button until somebody closes them.
+CLOSE_MESSAGES = "() => document.querySelectorAll('.p-toast-close-button').forEach((button) => button.click())"
+
+Graph = dict[str, Any]
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the machine's Chromium or Chrome.
+
+    Playwright's own download does not do: it comes without H.264 and AAC.
+
+    Raises:
+        RuntimeError: there is none; the message says what to install.
+    """
+    for name in SYSTEM_BROWSERS:
+        if path := shutil.which(name):
+            return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    for channel in PLAYWRIGHT_CHANNELS:
+        try:
+            return playwright.chromium.launch(channel=channel, args=ARGUMENTS)
+        except Error:
+            continue
+    raise RuntimeError("There is no Chromium, Chrome or Edge: install one (Debian: apt-get install chromium).")
+
+
+class Editor:
+    """One open page with the graph editor.
+
+    Args:
+        browser: a running browser.
+        url: the ComfyUI server.
+        files: another editor's files in place of those that the server has.
+        page: more arguments for the browser's page, such as its size.
+    """
+
+    def __init__(self, browser: Browser, url: str, files: Path | None = None, **page: Any) -> None:
+        body = json.dumps(SETTINGS).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{url}/api/settings", data=body, method="POST")).close()
+        self.errors: list[str] = []
+        """Exceptions that nobody caught in the page."""
+        # A page whose files do not come from the server itself needs a permission for the server's websocket.
+        defaults = {
+            "viewport": {"width": 1600, "height": 900},
+            "permissions": ["local-network-access"] if files else [],
+        }
+        self.page: Page = browser.new_page(**{**defaults, **page})
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # The editor asks its maker's servers for news and file sizes: tests talk to nobody.
+        self.page.route(lambda address: not address.startswith((url, "data:", "blob:")), lambda route: route.abort())
+        if files is not None:
+            self.page.route(f"{url}/**", lambda route: _serve(route, files))
+        self.page.goto(url)
+        self.page.wait_for_function(READY, timeout=120_000)
+        self.page.evaluate(HELPERS)
+
+    def load(self, workflow: Graph, name: str) -> None:
+        """Open a workflow in a new tab."""
+        self.page.evaluate("([workflow, name]) => app.loadGraphData(workflow, true, true, name)", [workflow, name])
+        self.wait_until(f"() => app.graph.nodes.length === {len(workflow['nodes'])}")
+
+    def new(self) -> None:
+        """Open an empty tab."""
+        self.load({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4}, "empty")
+
+    def add(self, node_type: str) -> None:
+        """Put a node on the canvas."""
+        self._call("add", node_type)
+
+    def connect(self, source: str, output: int, target: str, input_name: str) -> None:
+        """Draw a link between the only nodes of these types."""
+        self._call("connect", source, output, target, input_name)
+
+    def remove(self, *node_types: str) -> None:
+        """Delete all nodes of these types."""
+        self._call("remove", list(node_types))
+
+    def set_widgets(self, node_type: str, **values: Any) -> None:
+        """Change widgets of the only node of this type."""
+        self._call("setWidgets", node_type, values)
+
+    def graph(self) -> Graph:
+        """The graph as the editor saves it."""
+        return self.page.evaluate("() => app.graph.serialize()")
+
+    def unknown_types(self) -> list[str]:
+        """Types of the graph's nodes that the editor does not know."""
+        return self._call("unknown")
+
+    def slots(self) -> list[dict[str, Any]]:
+        """Both ends of every link: node types, input name, and the three types that must agree."""
+        return self._call("slots")
+
+    def run(self) -> dict[str, list[str]]:
+        """Press Run and wait for the end; returns the texts that were shown meanwhile, by node type."""
+        self.page.evaluate("() => { tests.jobs.end = null; tests.jobs.texts = {} }")
+        self.page.evaluate(CLOSE_MESSAGES)
+        self.page.locator("[data-testid=queue-button]").click()
+        try:
+            self.wait_until("() => tests.jobs.end !== null", RUN_TIMEOUT_SECONDS)
+        except Error as error:
+            refused = self.page.evaluate("() => app.lastNodeErrors")
+            raise AssertionError(f"The job did not end; the server's complaints: {refused}") from error
+        end = self.page.evaluate("() => tests.jobs.end")
+        assert end["kind"] == "execution_success", end.get("exception_message", end["kind"])
+        return self.page.evaluate("() => tests.jobs.texts")
+
+    def drop(self, file: dict[str, str], mime: str) -> None:
+        """Drop one of the server's files, as history names it, on the canvas."""
+        query = "&".join(f"{key}={urllib.request.quote(file[key])}" for key in ("filename", "subfolder", "type"))
+        self._call("drop", f"/api/view?{query}", file["filename"], mime)
+
+    def wait_until(self, condition: str, seconds: float = 30) -> None:
+        """Wait until a JavaScript function returns true."""
+        self.page.wait_for_function(condition, timeout=seconds * 1000)
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        return self.page.evaluate(f"(values) => tests.{function}(...values)", list(arguments))
+
+
+def _serve(route: Route, files: Path) -> None:
+    """Answer from a folder what lies in it; the rest (API, custom nodes) goes to the server."""
+    file = files / (urlsplit(route.request.url).path.lstrip("/") or "index.html")
+    if file.is_file():
+        route.fulfill(path=file)
+    else:
+        route.fallback()
