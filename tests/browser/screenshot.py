@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import urllib.request
 from pathlib import Path
 
+from editor import Editor, launch
 from playwright.sync_api import Page, sync_playwright
 
 VIEW = {"width": 1920, "height": 1080}
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Workflow.ShowMissingModelsWarning": False}
-READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['InfiniteTalkSampler'])"
-LOAD = "async ([workflow, name]) => await app.loadGraphData(workflow, true, true, name)"
 HIDDEN = (
     ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, .p-dialog-mask, "
     "[class*=minimap]"
@@ -36,10 +32,7 @@ FIT = """() => {
     app.canvas.setDirty(true, true);
     return [(right - left) * scale, (bottom - top) * scale, canvas.width, canvas.height];
 }"""
-FACTS = """async () => ({
-    unknown: app.graph.nodes.map((n) => n.type).filter((type) => !LiteGraph.registered_node_types[type]),
-    api: (await app.graphToPrompt()).output,
-})"""
+API = "async () => (await app.graphToPrompt()).output"
 
 
 def main() -> None:
@@ -51,21 +44,17 @@ def main() -> None:
     parser.add_argument("--api", type=Path, help="also write the graph in the API format, as the editor makes it")
     options = parser.parse_args()
     workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
-    body = json.dumps(SETTINGS).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{options.server}/api/settings", data=body, method="POST"))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=VIEW, device_scale_factor=1.5)
-        page.goto(options.server)
-        page.wait_for_function(READY, timeout=120_000)
-        page.evaluate(LOAD, [workflow, options.workflow.stem])
-        page.wait_for_timeout(2000)
-        facts = page.evaluate(FACTS)
-        if facts["unknown"]:
-            sys.exit(f"The editor does not know {', '.join(facts['unknown'])}: install the pack on that server.")
+        browser = launch(playwright)
+        editor = Editor(browser, options.server, viewport=VIEW, device_scale_factor=1.5)
+        editor.load(workflow, options.workflow.stem)
+        editor.page.wait_for_timeout(2000)
+        if unknown := editor.unknown_types():
+            sys.exit(f"The editor does not know {', '.join(unknown)}: install the pack on that server.")
         if options.api:
-            options.api.write_text(json.dumps(facts["api"], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _shoot(page, options.picture)
+            api = json.dumps(editor.page.evaluate(API), indent=2, ensure_ascii=False)
+            options.api.write_text(api + "\n", encoding="utf-8")
+        _shoot(editor.page, options.picture)
         browser.close()
 
 
