@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as mm
 import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
-from ..audio.decode import decode_file
-from ..audio.embeds import COMBINE, MAX_VOICES, embed_voices
-from ..audio.layer_sweep import Progress
-from ..audio.sound import Sound
-from ..audio.wav2vec import Wav2VecEncoder
 from ..errors import UserError
 from .feedback import show_text
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
+
+if TYPE_CHECKING:
+    from ..audio.layer_sweep import Progress
+    from ..audio.wav2vec import Wav2VecEncoder
 
 __all__ = [
     "InfiniteTalkAudioEmbeds",
@@ -145,6 +144,8 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
     @classmethod
     def execute(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:
         """Decode the part that was asked for."""
+        from ..audio.decode import decode_file
+
         sound = decode_file(
             input_file(audio),
             start_time,
@@ -196,9 +197,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Ids, names and defaults are public: they never change."""
-        more = [
-            io.Audio.Input(f"audio_{i}", optional=True, tooltip=_voice_tooltip(i)) for i in range(2, MAX_VOICES + 1)
-        ]
+        more = [io.Audio.Input(f"audio_{i}", optional=True, tooltip=_voice_tooltip(i)) for i in (2, 3, 4)]
         return io.Schema(
             node_id="InfiniteTalkAudioEmbeds",
             display_name="Audio Embeds",
@@ -210,7 +209,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
                 *more,
                 io.Combo.Input(
                     "combine",
-                    options=list(COMBINE),
+                    options=["parallel", "sequential"],
                     default="parallel",
                     tooltip="parallel: all voices start together. sequential: one after the other.",
                 ),
@@ -263,6 +262,10 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         max_frames: int = 0,
     ) -> io.NodeOutput:
         """Encode all voices that are connected."""
+        from ..audio.embeds import embed_voices
+        from ..audio.sound import Sound
+        from ..audio.wav2vec import Wav2VecEncoder
+
         if not isinstance(wav2vec, Wav2VecEncoder):
             raise UserError(f"wav2vec is {type(wav2vec).__name__}: connect the output of Load Wav2Vec.")
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from server import PromptServer
 from torch import Tensor
 
-from ..audio.embeds import AudioEmbeds
 from ..errors import UserError
-from ..video_io.images import frames_as_image
-from ..video_io.sources import FrameSource, ImageFrames, exact_rate
 from .feedback import say
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
-from .stored_run import sample_to_disk
-from .video_input import open_video
-from .video_output import StoredVideoInput
+
+if TYPE_CHECKING:
+    from ..audio.embeds import AudioEmbeds
+    from ..video_io.sources import FrameSource
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -97,12 +95,15 @@ class InfiniteTalkSampler(io.ComfyNode):
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet."""
+        from ..video_io.images import frames_as_image
         from ..wanvideo.guider import Guidance
         from ..wanvideo.job import TalkingVideoJob
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
         from ..wanvideo.sampling import SamplerSettings
         from ..wanvideo.tiles import with_tiles_if_needed
+        from .stored_run import sample_to_disk
+        from .video_output import StoredVideoInput
 
         node_id = cls.hidden.unique_id
         source = _one_source(image, source_video, audio_embeds.fps)
@@ -141,6 +142,9 @@ def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
 
 def _one_source(image: Tensor | None, source_video: Any | None, fps: float) -> FrameSource:
     """The frames of whichever is connected; images are taken at the rate of the video."""
+    from ..video_io.sources import ImageFrames, exact_rate
+    from .video_input import open_video
+
     if (image is None) == (source_video is None):
         found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
         raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")

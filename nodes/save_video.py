@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.utils
@@ -19,10 +19,11 @@ from ..errors import UserError
 from ..video_io.formats import FORMATS, format_named
 from ..video_io.names import check_template, expand_prefix, make_target
 from ..video_io.sound import AudioFit
-from ..video_io.sources import FrameSource, ImageFrames, exact_rate
-from ..video_io.writer import SavedVideo, SaveSettings, save_video
 from .types import CATEGORY
-from .video_input import open_video
+
+if TYPE_CHECKING:
+    from ..video_io.sources import FrameSource
+    from ..video_io.writer import SavedVideo
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,8 @@ class SaveVideoWithAudio(io.ComfyNode):
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Save and report."""
+        from ..video_io.writer import SaveSettings, save_video
+
         if audio_fit not in FITS or if_audio_fails not in (SAVE_SILENT, STOP):
             raise UserError(
                 f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the node's lists."
@@ -181,6 +184,9 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
     Raises:
         UserError: both inputs or neither of them are connected.
     """
+    from ..video_io.sources import ImageFrames, exact_rate
+    from .video_input import open_video
+
     if images is not None and video is not None:
         raise UserError("Both images and video are connected, but only one can be saved: disconnect one of the two.")
     if video is not None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import comfy.model_management as mm
 import comfy.ops
@@ -13,8 +14,10 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..audio.wav2vec import Wav2VecEncoder, load_encoder
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..audio.wav2vec import Wav2VecEncoder
 
 WORK_BYTES = 768 << 20  # device memory for the work itself, beside the weights
 MODEL_FOLDERS = ("wav2vec2", "audio_encoders")
@@ -72,6 +75,8 @@ def find_model(name: str) -> Path:
 
 def load_for_core(path: Path, precision: str, load_device: str) -> Wav2VecEncoder:
     """Load a wav2vec model and hand it to core's memory management."""
+    from ..audio.wav2vec import load_encoder
+
     if load_device not in LOAD_DEVICES:
         raise UserError(f"load_device is {load_device}, and one of {', '.join(LOAD_DEVICES)} is needed.")
     cpu = torch.device("cpu")
