@@ -159,6 +159,9 @@ def _open_claimed(
         return None
     goes_on = plan.goes_on(manifest)
     wanted = manifest if goes_on else manifest.cut(plan.common_windows(manifest))
+    if resume and wanted.windows:
+        size_gb = wanted.frames_done * wanted.spec.frame_bytes / 1e9
+        log.info("Checking %d finished windows (%.1f GB) in %s", len(wanted.windows), size_gb, folder)
     good = wanted.cut(good_windows(folder, wanted) if resume else 0)
     if lost := len(wanted.windows) - len(good.windows) if resume else 0:
         level = logging.WARNING if goes_on else logging.INFO  # of another run's windows only some have their state
