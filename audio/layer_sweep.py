@@ -2,7 +2,7 @@
 
 Up to `NEAR_FRAMES` the frames go through at once: every frame attends to every other, as in the reference. A longer
 sound goes through in pieces. Each piece attends to all frames within `NEAR_FRAMES` on both sides, one by one, and to
-everything beyond in summary: the far frames are grouped around `GROUPS` of them, spread evenly over the sound, and
+everything beyond in summary: the far frames are grouped around some of them, spread evenly over the sound, and
 each group counts as its mean frame, as often as it has members, corrected for how its members scatter. wav2vec 2.0's
 attention knows contents and no positions; that is why groups by content serve.
 
@@ -26,7 +26,7 @@ from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
 PIECE_FRAMES = 2_500
-GROUPS = 1_024
+GROUP_VALUES = 1_024 * 768  # numbers in the centres of all groups: a narrower model affords more groups
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
 MAX_LOG_FACTOR = 4.0
 
@@ -40,7 +40,12 @@ class Reach:
 
     near_frames: int = NEAR_FRAMES
     piece_frames: int = PIECE_FRAMES
-    groups: int = GROUPS
+    groups: int | None = None
+    """None: as many as `GROUP_VALUES` allows."""
+
+    def group_count(self, frames: int, channels: int) -> int:
+        """Groups for so many frames of so many channels."""
+        return min(frames, self.groups or GROUP_VALUES // channels)
 
     def pieces(self, frames: int) -> list[tuple[int, int]]:
         """First frame and end of every piece; one piece if all frames are near each other."""
@@ -145,7 +150,8 @@ class LayerSweep:
         if len(self.pieces) == 1:
             yield layer(source(0, self.frames)[None])
             return
-        members = GroupedFrames(layer, source, self.pieces, self.reach.groups, self.dtype)
+        groups = self.reach.group_count(self.frames, layer.attention.k_proj.in_features)
+        members = GroupedFrames(layer, source, self.pieces, groups, self.dtype)
         reach = math.ceil(self.reach.near_frames / self.reach.piece_frames)
         near: deque[NearPiece] = deque()
         ready = 0
