@@ -41,7 +41,8 @@ def browser() -> Iterator[Any]:
         except RuntimeError as error:
             unavailable(str(error))
         yield running
-        running.close()
+        if running.is_connected():  # a browser that died has failed its tests already
+            running.close()
 
 
 @pytest.fixture(scope="session", params=EDITORS)
