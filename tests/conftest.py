@@ -92,3 +92,5 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServ
         if "InfiniteTalkSampler" not in ComfyClient(running.url).get("/object_info"):
             pytest.fail(f"ComfyUI could not load the pack; its log:\n{running.log()[-1500:]}", pytrace=False)
         yield running
+        if not running.is_running():
+            pytest.fail(f"ComfyUI died during the tests; its log ends with:\n{running.log()[-3000:]}")
