@@ -29,8 +29,13 @@ def nothing_survives():
     """After every test: no child process and no thread that was not there before."""
     threads = set(threading.enumerate())
     yield
-    assert [child for child in psutil.Process().children(recursive=True) if child.name().startswith("ffmpeg")] == []
+    assert running_ffmpegs() == []
     assert set(threading.enumerate()) <= threads
+
+
+def running_ffmpegs() -> list[psutil.Process]:
+    """ffmpeg processes below this one; its other children (browser driver, ComfyUI) belong to other tests."""
+    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("ffmpeg")]
 
 
 class Interrupted(BaseException):
@@ -74,8 +79,8 @@ def test_ffmpeg_killed_at_a_third_leaves_no_file_and_says_so(save, media, output
         def frames(self):
             for index, frame in enumerate(self.images):
                 if index == 20:
-                    for child in psutil.Process().children():
-                        child.send_signal(signal.SIGKILL)
+                    for ffmpeg in running_ffmpegs():
+                        ffmpeg.send_signal(signal.SIGKILL)
                 yield frame
 
     images = torch.rand(1, 128, 128, 3).expand(60, -1, -1, -1)
