@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import comfy.model_management
+import comfy.utils
+import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..errors import UserError
+from .feedback import say
 from .types import CATEGORY
+
+if TYPE_CHECKING:
+    from ..video_io.sound import Sound
+    from ..video_io.sources import FrameSource
 
 
 class InfiniteTalkSyncPlot(io.ComfyNode):
-    """Plots the motion of a region of the picture against the loudness of the sound."""
+    """Thin over `sync.report` (the numbers) and `sync.plot` (the picture)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,18 +31,48 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
             node_id="InfiniteTalkSyncPlot",
             display_name="Sync Plot",
             category=CATEGORY,
-            description="Draws loudness and motion over time. Not supported yet.",
+            description="Draws loudness and the motion of the mouth over time, and tells how well and at which shift "
+            "they go together. For any video with speech; the memory it needs does not grow with the length.",
             inputs=[
-                io.Video.Input("video", optional=True, tooltip="A video with its sound."),
-                io.Image.Input("images", optional=True, tooltip="Frames, in place of a video."),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    tooltip="A video with its sound. Of the sampler's videos the seams between windows are marked. "
+                    "Connect this or images, not both.",
+                ),
+                io.Image.Input(
+                    "images", optional=True, tooltip="Frames, in place of a video; they need audio and fps."
+                ),
                 io.Audio.Input("audio", optional=True, tooltip="Sound of the images, or in place of the video's own."),
-                io.Float.Input("fps", default=25.0, min=0.01, max=1000.0, tooltip="Frames per second of the images."),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.001,
+                    tooltip="Frames per second of the images. A connected video keeps its own rate.",
+                ),
                 io.String.Input(
-                    "box", default="", tooltip="Region to watch, x y w h from 0 to 1. Empty: where the motion is."
+                    "box",
+                    default="",
+                    tooltip="Region to watch, x y w h from 0 to 1 (shares of the picture), best the mouth. "
+                    "Empty: where the picture changes most in step with the sound.",
                 ),
             ],
             outputs=[io.Image.Output("plot", display_name="plot", tooltip="The picture of the plot.")],
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, box: str = "") -> bool | str:
+        """Refuse a box that cannot be read, before anything runs."""
+        from ..sync.box import Box
+
+        try:
+            Box.parse(box)
+        except UserError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(
@@ -43,5 +83,81 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
         images: Tensor | None = None,
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        """Refuse: there is no plot in this release."""
-        raise UserError("Sync Plot is not supported yet in this release: take the node out of the graph.")
+        """Compare and draw."""
+        from ..sync.box import Box
+        from ..sync.plot import draw
+        from ..sync.report import analyse
+
+        wanted = Box.parse(box)
+        source, own_sound = _open(images, video, fps)
+        report = analyse(
+            source,
+            _sound(own_sound if audio is None else audio),
+            wanted,
+            _seams(video),
+            folder=_temp_folder(),
+            progress=_progress(),
+            check=comfy.model_management.throw_exception_if_processing_interrupted,
+        )
+        say(cls.hidden.unique_id, report.verdict)
+        return io.NodeOutput(draw(report))
+
+
+def _open(images: Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:
+    """The frames, and the sound that comes with them (AUDIO dict, `Sound` or None).
+
+    Raises:
+        UserError: both inputs or neither of them are connected, or they cannot be used.
+    """
+    from ..video_io.sources import ImageFrames, exact_rate
+    from .video_input import open_video
+
+    if (images is None) == (video is None):
+        found = "Neither video nor images is" if images is None else "Both video and images are"
+        raise UserError(f"{found} connected, and one is needed: connect a video, or images with their audio.")
+    return open_video(video) if images is None else (ImageFrames(images, exact_rate(fps)), None)
+
+
+def _sound(audio: Any) -> Sound:
+    """An AUDIO or the sound of a video as `Sound`.
+
+    Raises:
+        UserError: there is none, or it is no sound.
+    """
+    from ..video_io.sound import SoundError, TensorSound
+
+    if audio is None:
+        raise UserError("There is no sound to compare the picture with: connect it to audio.")
+    try:
+        return TensorSound(audio) if isinstance(audio, Mapping) else audio
+    except SoundError as error:
+        raise UserError(f"{str(error).rstrip('.')}: connect the AUDIO output of a node.") from error
+
+
+def _seams(video: Any) -> list[int]:
+    """First frames of the windows after the first, of a video that our sampler made; nothing is guessed of others."""
+    from ..video_io.video import StoredVideo
+
+    if not isinstance(video, StoredVideo):
+        return []
+    # The windows are the store's own matter so far: a video has no public word for them.
+    starts, first, end = video._frames._starts, video._start, video._stop
+    return [start - first for start in starts if first < start < end]
+
+
+def _temp_folder() -> Path:
+    """ComfyUI's temporary folder."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Core's progress bar as a callback that also lets an interrupt through."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def report(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return report

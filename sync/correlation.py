@@ -1,0 +1,59 @@
+"""Do two signals go together, and at which lag?
+
+A lag is in frames and positive where the picture is late: `picture[t]` belongs to `sound[t - lag]`.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+FALSE_ALARMS = 0.05
+"""How often unrelated signals may exceed the level of chance."""
+FLAT = 1e-9  # of a signal's variance, or of its power: rounding
+
+
+def pearson(picture: np.ndarray, sound: np.ndarray, lag: int, start: int = 0, stop: int | None = None) -> float:
+    """Correlation of the frames `start` to `stop` of the picture with the sound `lag` frames before; 0 if one is flat.
+
+    Both signals are [frames]; frames that have no counterpart are left out.
+    """
+    stop = len(picture) if stop is None else stop
+    start, stop = max(start, lag, 0), min(stop, len(sound) + lag, len(picture))
+    if stop - start < 2:
+        return 0.0
+    a, b = picture[start:stop], sound[start - lag : stop - lag]
+    spread = np.std(a) * np.std(b)
+    if spread <= FLAT * (np.std(picture) * np.std(sound)) or spread == 0:
+        return 0.0
+    return float(np.mean((a - a.mean()) * (b - b.mean())) / spread)
+
+
+def at_lags(
+    picture: np.ndarray, sound: np.ndarray, max_lag: int, start: int = 0, stop: int | None = None
+) -> np.ndarray:
+    """`pearson` at the lags -max_lag … max_lag, [2 · max_lag + 1]."""
+    return np.array([pearson(picture, sound, lag, start, stop) for lag in range(-max_lag, max_lag + 1)])
+
+
+def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int) -> float:
+    """How far unrelated signals like these two may correlate, in either direction, at the best of `tries`; 0 to 1.
+
+    Neighbouring frames are alike, so N frames are fewer independent ones. Bartlett's formula: the variance is
+    1/N · Σ ρ₁(k)·ρ₂(k) over the autocorrelations of both, which have died away `reach` frames apart.
+    """
+    frames = len(picture)
+    reach = min(reach, frames - 1)
+    alike = _autocorrelation(picture, reach) * _autocorrelation(sound, reach)
+    variance = max(1.0, 1 + 2 * alike[1:].sum()) / frames
+    return min(1.0, NormalDist().inv_cdf(1 - FALSE_ALARMS / 2 / tries) * float(np.sqrt(variance)))
+
+
+def _autocorrelation(signal: np.ndarray, reach: int) -> np.ndarray:
+    """At 0 … reach frames, [reach + 1]; 0 for a flat signal."""
+    signal = signal - signal.mean()
+    power = np.dot(signal, signal)
+    if power == 0:
+        return np.zeros(reach + 1)
+    return np.array([np.dot(signal[k:], signal[: len(signal) - k]) for k in range(reach + 1)]) / power

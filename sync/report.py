@@ -1,0 +1,238 @@
+"""What can be said about picture and sound of one video: the numbers behind the plot, and a sentence about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..video_io.sound import Sound
+from ..video_io.sources import FrameSource
+from .box import WHOLE_PICTURE, Box
+from .cells import Cells, LumaGrid, watch
+from .correlation import at_lags, chance_level, pearson
+from .loudness import STEADY_DB, SoundTrack, measure
+from .motion import Region, detrended_signal, find_region, modes_of_change, motion_energy
+
+PICTURE_CELLS, BOX_CELLS = 64, 16  # along the longer side
+WAVE_COLUMNS = 2048
+TREND_SECONDS = 4.0
+MAX_LAG_SECONDS, MAX_LAG_FRAMES = 1.0, 60
+MIN_FRAMES = 12
+SECTION_SECONDS, MAX_SECTIONS = 3.0, 24
+# ITU-R BT.1359: viewers notice sound from 45 ms before the picture or 125 ms after it on.
+PICTURE_LATE_SECONDS, PICTURE_EARLY_SECONDS = 0.045, 0.125
+# Independent tries among which the best is taken: lags (0.1 s apart, about), ways of changing, and places.
+TRIES_OF_LAG, TRIES_IN_BOX, TRIES_IN_PICTURE = 20, 60, 600
+SEAM_NEIGHBOURS = 12
+LIVELY_PERCENTILE = 90  # of the changes around a seam: mouths move in bursts, so more than the middle one is usual
+STILL_CHANGE = 0.1  # levels of luma; less change from frame to frame is none
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of the video, frames `start` to `stop`.
+
+    correlation: at the lag of the whole video; None where the sound is too steady to compare.
+    lag: its own best lag in frames; None where that can be chance.
+    """
+
+    start: int
+    stop: int
+    correlation: float | None
+    lag: int | None
+
+
+@dataclass(frozen=True)
+class Seam:
+    """The first frame of a window, and the change of the picture there over that in the lively frames around it."""
+
+    frame: int
+    jump: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the opening of the mouth goes with the loudness.
+
+    opening: [frames], of any scale, rising with the loudness.
+    by_lag: correlation at the lags -max_lag … max_lag.
+    chance: correlation that unrelated signals like these reach.
+    """
+
+    opening: np.ndarray
+    by_lag: np.ndarray
+    chance: float
+
+    @property
+    def max_lag(self) -> int:
+        """Largest lag that was tried, in frames."""
+        return len(self.by_lag) // 2
+
+    @property
+    def lag(self) -> int:
+        """Best lag in frames; positive: the picture is later than the sound."""
+        return int(np.argmax(self.by_lag)) - self.max_lag
+
+    @property
+    def best(self) -> float:
+        """Correlation at the best lag."""
+        return float(self.by_lag.max())
+
+    @property
+    def unshifted(self) -> float:
+        """Correlation at lag 0."""
+        return float(self.by_lag[self.max_lag])
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is more than chance."""
+        return self.best > self.chance
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """Everything that the plot shows.
+
+    Attributes:
+        rate: frames per second.
+        track: the sound on the frames.
+        still: a frame of the video [H, W, 1 or 3] float32, 0 to 1.
+        box, automatic: the part of the picture that is watched, and whether it was found or given.
+        motion, picture_motion: mean change of luma (0 to 255) per frame in the box and in the whole picture, [frames].
+        agreement: None where there is nothing to compare.
+        sections, seams: see there; no sections without an agreement.
+    """
+
+    rate: Fraction
+    track: SoundTrack
+    still: np.ndarray
+    box: Box
+    automatic: bool
+    motion: np.ndarray
+    picture_motion: np.ndarray
+    agreement: Agreement | None
+    sections: list[Section]
+    seams: list[Seam]
+
+    @property
+    def frames(self) -> int:
+        """Length of the video."""
+        return len(self.motion)
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        if self.frames < MIN_FRAMES:
+            return f"Too short: {self.frames} of the {MIN_FRAMES} frames that a comparison needs"
+        if self.track.silent:
+            return "Silence: there is no sound to compare the picture with"
+        if self.track.steady:
+            return f"Steady sound: its level changes by less than {STEADY_DB:g} dB, so there is nothing to compare"
+        if self.agreement is None:
+            return f"No motion: the picture stands still{'' if self.automatic else ' in the box'}"
+        return self._compared(self.agreement)
+
+    def _compared(self, agreement: Agreement) -> str:
+        lag, best = agreement.lag, agreement.best
+        if not agreement.certain:
+            return f"No clear agreement: the best r = {best:.2f} can be chance (it is below {agreement.chance:.2f})"
+        seconds = float(lag / self.rate)
+        shift = f"{abs(lag)} {'frame' if abs(lag) == 1 else 'frames'} ({abs(seconds):.2f} s)"
+        side = "late" if lag > 0 else "early"
+        if abs(lag) > 1 and not -PICTURE_EARLY_SECONDS <= seconds <= PICTURE_LATE_SECONDS:
+            return f"Picture {side} by {shift}: r = {best:.2f} there, {agreement.unshifted:.2f} at lag 0"
+        where = f"the picture {shift} {side}" if lag else "at lag 0"
+        return f"In sync: mouth and sound agree, r = {best:.2f} {'with ' if lag else ''}{where}"
+
+
+def analyse(
+    source: FrameSource,
+    sound: Sound,
+    box: Box | None,
+    seams: Sequence[int] = (),
+    *,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    check: Callable[[], None] = lambda: None,
+) -> SyncReport:
+    """Compare the motion in `box` (None: where it goes with the sound) with the loudness.
+
+    Frames and sound are read once, piece by piece; RAM holds some 150 MiB at any length, `folder` a temporary file of
+    9 kB per frame. `seams` are first frames of windows. `progress` and `check` may raise to stop.
+
+    Raises:
+        UserError: frames or sound cannot be read or hold values that are not numbers.
+    """
+    grids = [LumaGrid(source.height, source.width, WHOLE_PICTURE, PICTURE_CELLS)]
+    if box is not None:
+        grids.append(LumaGrid(source.height, source.width, box, BOX_CELLS))
+    watched = watch(source, grids, folder, progress)
+    picture = _all_of(watched.cells[0])
+    frames, rate = len(picture.cells), source.rate
+    track = measure(sound, frames, rate, WAVE_COLUMNS, check)
+    reach = max(1, round(TREND_SECONDS / 2 * rate))
+    max_lag = min(round(MAX_LAG_SECONDS * rate), MAX_LAG_FRAMES, frames // 4)
+    comparable = frames >= MIN_FRAMES and not track.silent and not track.steady
+    region = _all_of(watched.cells[-1])
+    if box is None and comparable:
+        region = find_region(region.cells, track.loudness(), max_lag, reach) or region
+    tries = TRIES_IN_PICTURE if box is None else TRIES_IN_BOX
+    agreement = _agreement(region, track, max_lag, reach, tries) if comparable else None
+    picture_motion = motion_energy(picture)
+    return SyncReport(
+        rate=rate,
+        track=track,
+        still=watched.still,
+        box=region.box,
+        automatic=box is None,
+        motion=motion_energy(region),
+        picture_motion=picture_motion,
+        agreement=agreement,
+        sections=_sections(agreement, track, rate, reach) if agreement else [],
+        seams=[Seam(frame, _jump(picture_motion, frame)) for frame in seams if 0 < frame < frames],
+    )
+
+
+def _all_of(cells: Cells) -> Region:
+    return Region(cells, np.arange(cells.rows * cells.columns), cells.box)
+
+
+def _agreement(region: Region, track: SoundTrack, max_lag: int, reach: int, tries: int) -> Agreement | None:
+    """Of the ways in which the region changes, the one that goes best with the loudness; None if nothing moves."""
+    loudness = detrended_signal(track.loudness(), reach)
+    found = []
+    for mode in modes_of_change(region, reach):
+        by_lag = at_lags(mode, loudness, max_lag)
+        sign = 1 if by_lag.max() >= -by_lag.min() else -1  # whether opening makes cells brighter or darker is open
+        found.append(Agreement(sign * mode, sign * by_lag, chance_level(mode, loudness, reach, tries)))
+    return max(found, key=lambda agreement: agreement.best, default=None)
+
+
+def _sections(agreement: Agreement, track: SoundTrack, rate: Fraction, reach: int) -> list[Section]:
+    """Equal stretches of about three seconds, longer ones where there would be too many."""
+    opening, loudness = agreement.opening, detrended_signal(track.loudness(), reach)
+    count = min(max(1, round(len(opening) / rate / Fraction(SECTION_SECONDS))), MAX_SECTIONS)
+    edges = [len(opening) * i // count for i in range(count + 1)]
+    sections = []
+    for start, stop in pairwise(edges):
+        here = slice(start, stop)
+        if np.ptp(track.level[here]) < STEADY_DB:
+            sections.append(Section(start, stop, None, None))
+            continue
+        by_lag = at_lags(opening, loudness, min(agreement.max_lag, (stop - start) // 4), start, stop)
+        certain = by_lag.max() > chance_level(opening[here], loudness[here], reach, TRIES_OF_LAG)
+        lag = int(np.argmax(by_lag)) - len(by_lag) // 2 if certain else None
+        sections.append(Section(start, stop, pearson(opening, loudness, agreement.lag, start, stop), lag))
+    return sections
+
+
+def _jump(motion: np.ndarray, frame: int) -> float:
+    """See `Seam`."""
+    around = np.concatenate((motion[max(1, frame - SEAM_NEIGHBOURS) : frame], motion[frame + 1 :][:SEAM_NEIGHBOURS]))
+    lively = float(np.percentile(around, LIVELY_PERCENTILE)) if len(around) else 0.0
+    return float(max(motion[frame], STILL_CHANGE) / max(lively, STILL_CHANGE))
