@@ -1,7 +1,8 @@
 """Frames to the raw bytes that ffmpeg reads: rounding, channels, transparency, padding.
 
-Everything goes through a buffer of one band of rows, some 128 thousand values that stay in the processor's
-cache, so the memory needed does not depend on the size or the number of frames. It is numpy on one thread on
+Bands of rows, some 64 thousand values that stay in the processor's cache, are turned into bytes and collected in a
+chunk of at most 2 MiB, so the memory needed does not depend on the size or the number of frames. A chunk goes out at
+once: between two writes the encoder's threads get this processor, and its cache. It is numpy on one thread on
 purpose: torch's threads would fight with the encoder's.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-BAND_VALUES = 131072
+BAND_VALUES = 2**16
+CHUNK_VALUES = 2**21
 OVERSHOOT = 0.1  # farther from 0 to 1 than that is another scale, not the ringing of a resampling filter
 LEVELS_OF_INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
@@ -40,7 +42,7 @@ class RawLayout:
 
 
 class FramePacker:
-    """Turns frames [H, W, C] into bytes of a `RawLayout`, one band of rows at a time.
+    """Turns frames [H, W, C] into bytes of a `RawLayout`, one chunk of rows at a time.
 
     Floats are 0 to 1 and are rounded to the nearest level; uint8 and uint16 are taken as 0 to their highest value.
     One channel is spread to three, alpha is kept when the layout has four channels and else laid over black. Rows
@@ -56,17 +58,19 @@ class FramePacker:
         self.bad_frames: list[int] = []
         self.darkest, self.brightest = 0.0, 1.0
         self._frame_index = -1
-        self._band_rows = min(max(1, BAND_VALUES // (layout.width * layout.channels)), layout.height)
-        shape = (self._band_rows, layout.width, layout.channels)
+        row_values = layout.width * layout.channels
+        self._band_rows = max(1, BAND_VALUES // row_values)
+        self._chunk_rows = min(max(1, CHUNK_VALUES // row_values), layout.height)
+        shape = (self._chunk_rows, layout.width, layout.channels)
         self._levels = np.empty(shape, np.uint8 if layout.bits == 8 else np.dtype("<u2"))
-        self._floats = np.empty(self._levels.size, np.float32)
+        self._floats = np.empty(self._band_rows * row_values, np.float32)
 
     def pack(self, frame: np.ndarray | torch.Tensor) -> Iterator[memoryview]:
-        """The bytes of one frame [H, W, C], band after band; each is valid until the next is asked for."""
+        """The bytes of one frame [H, W, C], chunk after chunk; each is valid until the next is asked for."""
         self._frame_index += 1
         height = frame.shape[0]
-        for top in range(0, height, self._band_rows):
-            yield self._pack_rows(_to_numpy(frame[top : top + self._band_rows]))
+        for top in range(0, height, self._chunk_rows):
+            yield self._pack_rows(_to_numpy(frame[top : top + self._chunk_rows]))
         for _ in range(self.layout.height - height):
             yield self._pack_rows(_to_numpy(frame[height - 1 :]))
 
@@ -75,10 +79,12 @@ class FramePacker:
         width = rows.shape[1]
         if rows.dtype == self._levels.dtype and rows.shape[1:] == self._levels.shape[1:]:
             return memoryview(np.ascontiguousarray(rows)).cast("B")
-        band = self._levels[: len(rows)]
-        self._convert(rows, band[:, :width])
-        band[:, width:] = band[:, width - 1 : width]
-        return memoryview(band).cast("B")
+        chunk = self._levels[: len(rows)]
+        for top in range(0, len(rows), self._band_rows):
+            band = slice(top, top + self._band_rows)
+            self._convert(rows[band], chunk[band, :width])
+        chunk[:, width:] = chunk[:, width - 1 : width]
+        return memoryview(chunk).cast("B")
 
     def _convert(self, rows: np.ndarray, levels: np.ndarray) -> None:
         """Round `rows` [h, w, C] into `levels` [h, w, 3 or 4]."""
