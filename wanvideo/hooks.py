@@ -66,6 +66,12 @@ class SpeakerPatch:
         options = args["transformer_options"]
         seats = options.get(SEATS_KEY)  # [B, T, positions]; None in the passes without audio
         if seats is not None:
+            _, rows, columns = options["grid_sizes"]
+            if rows * columns != self.masks.shape[1]:
+                raise UserError(
+                    f"The model was given {rows} × {columns} tokens, a part of the picture, and with two speakers it "
+                    "must see all of it: remove the node before the sampler that works in areas or tiles."
+                )
             maps = attention_maps(args["q"], args["k"], self.masks.to(args["q"].device))
             options[POSITIONS_KEY] = token_positions(maps, seats.long())
         return args["x"]

@@ -83,7 +83,8 @@ class TalkingVideoJob:
             raise UserError(f"There is no scheduler named {self.settings.scheduler}: choose one from the list.")
         check_window(self.window_frames, self.motion_frames)
         self.pictures.at(0)  # refuses pixels that are no numbers
-        self._token_masks  # noqa: B018  (refuses masks that do not fit)
+        if self._token_masks is not None:  # refuses masks that do not fit
+            _check_whole_picture(self.positive, self.negative)
 
     @property
     def _weights(self) -> InfiniteTalk:
@@ -167,6 +168,16 @@ def _check_numbers(*numbers: float) -> None:
         raise UserError(
             "shift, text_cfg, audio_cfg and audio_scale must be numbers, but one is NaN or infinite: set it."
         )
+
+
+def _check_whole_picture(*conditionings: Conditioning | None) -> None:
+    """Two speakers are told apart by looking at the whole first frame; a part of it will not do."""
+    for _, options in (entry for conditioning in conditionings for entry in conditioning or []):
+        if "area" in options or options.get("set_area_to_bounds"):
+            raise UserError(
+                "A prompt is limited to an area of the picture, but with two speakers the model must see all of it: "
+                "take out Conditioning (Set Area), or use Conditioning (Set Mask) with set_cond_area = default."
+            )
 
 
 def _all_finite(features: Tensor) -> bool:

@@ -236,6 +236,47 @@ def test_text_conditions_for_a_part_of_the_steps_take_their_turns(models):
     assert not torch.equal(turns, run(make_job(models, positive=[(late, {})]))[0])
 
 
+def test_a_prompt_for_an_area_works_there_and_nowhere_else(models, plain):
+    """Areas are in latent pixels: height, width, y, x."""
+    here = torch.full((1, 512, 4096), 0.5)
+    whole_and_left = [(torch.zeros(1, 512, 4096), {}), (here, {"area": (4, 2, 0, 0), "strength": 1.0})]
+    frames = run(make_job(models, positive=whole_and_left))[0]
+    everywhere = run(make_job(models, positive=[(here, {})]))[0]
+    assert (frames - plain).abs().max() > 1e-4
+    assert (frames - everywhere).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("limit", [{"area": (4, 2, 0, 0)}, {"mask": torch.ones(1, 32, 32), "set_area_to_bounds": True}])
+@pytest.mark.parametrize("which", ["positive", "negative"])
+def test_a_prompt_for_an_area_is_refused_with_two_speakers(models, which, limit):
+    from infinitetalk.errors import UserError
+
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :, :16] = 1
+    with pytest.raises(UserError, match="limited to an area"):
+        make_job(models, speaker_masks=mask, **{which: [(torch.zeros(1, 512, 4096), limit)]})
+
+
+@pytest.mark.parametrize("state", ["NO_VRAM", "LOW_VRAM"])
+def test_models_that_are_not_loaded_as_a_whole_give_the_same_video(models, plain, monkeypatch, state):
+    """A mock: on a CPU core never offloads, so it is told that the CPU is a GPU with hardly any free memory."""
+    from comfy import model_management
+
+    parts = (models.model, models.infinitetalk)
+    model_management.unload_all_models()
+    monkeypatch.setattr(model_management, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(model_management, "lowvram_available", True)
+    monkeypatch.setattr(model_management, "vram_state", model_management.VRAMState[state])
+    free = 2**29
+    monkeypatch.setattr(model_management, "get_free_memory", lambda _, both=False: (free, free) if both else free)
+    frames = run(make_job(models))[0]
+    loaded = [patcher.loaded_size() for patcher in parts]
+    monkeypatch.undo()
+    model_management.unload_all_models()
+    assert all(size < patcher.model_size() / 2 for size, patcher in zip(loaded, parts, strict=True))
+    assert torch.equal(frames, plain)
+
+
 def test_the_model_is_for_other_nodes_what_it_was(models):
     import comfy.sample
     import comfy.samplers
