@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -279,6 +280,41 @@ def hook_share(models: SimpleNamespace, rounds: int) -> dict[str, float]:
     return {"hook_share_of_block": share}
 
 
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """The most tensor memory that `work` holds at one moment beyond what it began with."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    # The public list of events adds the changes up per operation; the raw one has each of them with its time.
+    changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(changes, key=lambda e: e.start_ns())))
+
+
+def hook_memory(models: SimpleNamespace) -> dict[str, float]:
+    """(c), memory: the peak of one model pass with the audio hook, over that of core's model alone."""
+    from infinitetalk.wanvideo.hooks import AUDIO_KEY
+
+    base, seen = models.model.model, []
+    apply_model = base.apply_model
+
+    def seen_apply(x: Any, t: Any, **conditions: Any) -> Any:
+        seen.append((x, t, conditions))
+        return apply_model(x, t, **conditions)
+
+    base.apply_model = seen_apply
+    try:
+        run(make_job(models, None, SETTINGS["text 1, audio 1"]))
+    finally:
+        del base.apply_model
+    x, t, conditions = seen[0]
+    bare = {**conditions, "transformer_options": {}}
+    del bare[AUDIO_KEY]
+    with_hook, without = (peak_bytes(lambda c=c: apply_model(x, t, **c)) for c in (conditions, bare))
+    print(f"    and {with_hook / without - 1:.1%} more memory ({with_hook / 1e6:.1f} over {without / 1e6:.1f} MB)")
+    return {"hook_extra_memory": with_hook / without - 1}
+
+
 def main() -> None:
     """Run all three and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -295,6 +331,7 @@ def main() -> None:
         figures = counted_work(models)
         figures |= loop_over_core(models, options.rounds)
         figures |= hook_share(models, options.rounds)
+        figures |= hook_memory(models)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
