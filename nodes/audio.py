@@ -12,11 +12,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..errors import UserError
-from .feedback import show_text
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
 if TYPE_CHECKING:
+    from ..audio.embeds import AudioEmbeds
     from ..audio.layer_sweep import Progress
     from ..audio.wav2vec import Wav2VecEncoder
 
@@ -245,7 +245,6 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
                 io.Int.Output("frames", display_name="frames", tooltip="Length of the video in frames."),
                 io.Float.Output("frame_rate", display_name="fps", tooltip="Frames per second of the video."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -279,8 +278,13 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
             progress=_progress(),
             folder=_temp_folder(),
         )
-        show_text(cls.hidden.unique_id, f"Audio embeds created, actual frames: {embeds.frames}")
-        return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps)
+        return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps, ui={"text": [_embeds_facts(embeds)]})
+
+
+def _embeds_facts(embeds: AudioEmbeds) -> str:
+    """What web/report.js shows on the node: how long the video will be, and for how many speakers."""
+    speakers = "1 speaker" if embeds.speakers == 1 else f"{embeds.speakers} speakers"
+    return f"{embeds.frames} frames, {embeds.frames / embeds.fps:.2f} s, {embeds.fps:g} fps, {speakers}"
 
 
 def _voice_tooltip(voice: int) -> str:

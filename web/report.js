@@ -1,11 +1,12 @@
-// What a node reports as text when it has finished stays on the node: facts about the saved file, and the warning that
-// its sound is missing.
+// What a node reports as text when it has finished stays on the node: the length of the video on Audio Embeds; on the
+// save node facts about the file, and the warning that its sound is missing.
 //
 // The server's progress text cannot do this: newer editors take it away as soon as the job has ended.
 
 import { app } from "../../scripts/app.js";
 
-const NODES = ["SaveVideoWithAudio"];
+// Of one line and of three, with the margins that the editor leaves around them; longer texts scroll.
+const HEIGHTS = { InfiniteTalkAudioEmbeds: 42, SaveVideoWithAudio: 68 };
 const WIDGET = "report";
 const STYLE = {
   font: "11px sans-serif",
@@ -25,8 +26,8 @@ function reportWidget(node) {
   Object.assign(element.style, STYLE);
   const widget = node.addDOMWidget(WIDGET, "report", element, {
     serialize: false,
-    getMinHeight: () => 50,
-    getMaxHeight: () => 50,
+    getMinHeight: () => HEIGHTS[node.type],
+    getMaxHeight: () => HEIGHTS[node.type],
     getValue: () => element.textContent,
     setValue: (text) => (element.textContent = text),
   });
@@ -45,7 +46,7 @@ function show(node, output) {
 app.registerExtension({
   name: "InfiniteTalk.Report",
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!NODES.includes(nodeData.name)) return;
+    if (!(nodeData.name in HEIGHTS)) return;
     const onExecuted = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.apply(this, arguments);
@@ -56,7 +57,7 @@ app.registerExtension({
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
       const node = app.graph.getNodeById(id);
-      if (node && NODES.includes(node.type)) show(node, output);
+      if (node && node.type in HEIGHTS) show(node, output);
     }
   },
 });
