@@ -68,8 +68,8 @@ class TinyInfiniteTalk:
     out_dim: int = 96
 
 
-class _Maker:
-    """Collects named weights from one frozen stream of numbers."""
+class Maker:
+    """Collects named weights from one frozen stream of numbers, each rounded to float16."""
 
     def __init__(self, seed: int) -> None:
         import numpy as np
@@ -116,7 +116,7 @@ class _Maker:
 
 def wan_transformer(sizes: TinyWan, seed: int) -> Weights:
     """Wan 2.1's transformer under the original key names, which core detects by `head.modulation`."""
-    make = _Maker(seed)
+    make = Maker(seed)
     dim = sizes.dim
     make.conv("patch_embedding", sizes.in_channels, dim, 1, 2, 2)
     make.linear("text_embedding.0", MAX_TEXT_WIDTH, dim)
@@ -136,7 +136,7 @@ def wan_transformer(sizes: TinyWan, seed: int) -> Weights:
     return make.weights
 
 
-def _wan_block(make: _Maker, block: str, sizes: TinyWan) -> None:
+def _wan_block(make: Maker, block: str, sizes: TinyWan) -> None:
     dim = sizes.dim
     make.noise(f"{block}.modulation", 1, 6, dim, std=0.1)
     make.norm(f"{block}.norm3", dim)
@@ -155,7 +155,7 @@ def _wan_block(make: _Maker, block: str, sizes: TinyWan) -> None:
 
 def infinitetalk(sizes: TinyInfiniteTalk, seed: int) -> Weights:
     """InfiniteTalk's own weights as published: audio projection, audio cross attention and its norm per block."""
-    make = _Maker(seed)
+    make = Maker(seed)
     channels = sizes.audio.layers * sizes.audio.hidden
     # The first frame sees 5 embeddings; each later latent frame stands for 4 frames and sees 3 + 1 + 1 + 3.
     make.linear("audio_proj.proj1", 5 * channels, sizes.intermediate)
@@ -175,7 +175,7 @@ def infinitetalk(sizes: TinyInfiniteTalk, seed: int) -> Weights:
 
 def wav2vec(sizes: TinyWav2Vec, seed: int) -> Weights:
     """wav2vec 2.0 under the key names of a published `Wav2Vec2ForPreTraining` checkpoint."""
-    make = _Maker(seed)
+    make = Maker(seed)
     hidden, channels = sizes.hidden, sizes.conv_channels
     features = "wav2vec2.feature_extractor.conv_layers"
     for index, kernel in enumerate((10, 3, 3, 3, 3, 2, 2)):
@@ -204,7 +204,7 @@ def wav2vec(sizes: TinyWav2Vec, seed: int) -> Weights:
 
 def wan_vae(base: int, seed: int) -> Weights:
     """Wan 2.1's VAE with `base` channels instead of 96 (core reads the width from `decoder.head.0.gamma`)."""
-    make = _Maker(seed)
+    make = Maker(seed)
     widths = [base, 2 * base, 4 * base, 4 * base]
     _vae_encoder(make, widths)
     make.conv("conv1", 2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, 1, 1, 1)
@@ -213,7 +213,7 @@ def wan_vae(base: int, seed: int) -> Weights:
     return make.weights
 
 
-def _vae_encoder(make: _Maker, widths: list[int]) -> None:
+def _vae_encoder(make: Maker, widths: list[int]) -> None:
     _vae_conv(make, "encoder.conv1", 3, widths[0])
     index, width = 0, widths[0]
     for level, out in enumerate(widths):
@@ -230,7 +230,7 @@ def _vae_encoder(make: _Maker, widths: list[int]) -> None:
     _vae_conv(make, "encoder.head.2", width, 2 * LATENT_CHANNELS)
 
 
-def _vae_decoder(make: _Maker, widths: list[int]) -> None:
+def _vae_decoder(make: Maker, widths: list[int]) -> None:
     width = widths[-1]
     _vae_conv(make, "decoder.conv1", LATENT_CHANNELS, width)
     _vae_middle(make, "decoder.middle", width)
@@ -248,7 +248,7 @@ def _vae_decoder(make: _Maker, widths: list[int]) -> None:
     _vae_conv(make, "decoder.head.2", width, 3, gain=0.5)
 
 
-def _vae_middle(make: _Maker, name: str, width: int) -> None:
+def _vae_middle(make: Maker, name: str, width: int) -> None:
     _vae_residual(make, f"{name}.0", width, width)
     make.noise(f"{name}.1.norm.gamma", width, 1, 1, std=0.1, mean=1.0)
     make.conv(f"{name}.1.to_qkv", width, 3 * width, 1, 1)
@@ -256,7 +256,7 @@ def _vae_middle(make: _Maker, name: str, width: int) -> None:
     _vae_residual(make, f"{name}.2", width, width)
 
 
-def _vae_residual(make: _Maker, name: str, inputs: int, outputs: int) -> None:
+def _vae_residual(make: Maker, name: str, inputs: int, outputs: int) -> None:
     make.noise(f"{name}.residual.0.gamma", inputs, 1, 1, 1, std=0.1, mean=1.0)
     _vae_conv(make, f"{name}.residual.2", inputs, outputs)
     make.noise(f"{name}.residual.3.gamma", outputs, 1, 1, 1, std=0.1, mean=1.0)
@@ -265,13 +265,13 @@ def _vae_residual(make: _Maker, name: str, inputs: int, outputs: int) -> None:
         make.conv(f"{name}.shortcut", inputs, outputs, 1, 1, 1)
 
 
-def _vae_conv(make: _Maker, name: str, inputs: int, outputs: int, gain: float = 1.0) -> None:
+def _vae_conv(make: Maker, name: str, inputs: int, outputs: int, gain: float = 1.0) -> None:
     make.conv(name, inputs, outputs, 3, 3, 3, gain=gain, smooth=True)
 
 
 def lora(sizes: TinyWan, seed: int, rank: int = 4) -> Weights:
     """A LoRA on every self attention of the base model, in the key names that core's loader maps."""
-    make = _Maker(seed)
+    make = Maker(seed)
     for index in range(sizes.layers):
         for part in "qkvo":
             layer = f"diffusion_model.blocks.{index}.self_attn.{part}"

@@ -10,7 +10,16 @@ from comfy_client import ComfyClient
 from environment import ROOT
 
 API_WORKFLOWS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
-FILES = {"LoadImage", "InfiniteTalkLoadAudio", "UNETLoader", "VAELoader", "CLIPLoader", "CLIPVisionLoader"}
+FILES = {
+    "LoadImage",
+    "LoadVideo",
+    "LoraLoaderModelOnly",
+    "InfiniteTalkLoadAudio",
+    "UNETLoader",
+    "VAELoader",
+    "CLIPLoader",
+    "CLIPVisionLoader",
+}
 FILES |= {"InfiniteTalkModelLoader", "InfiniteTalkWav2VecLoader"}
 
 
