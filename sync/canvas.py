@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +36,8 @@ class Canvas:
         self._pen.line(scaled, colour, max(1, round(width * SCALE)), "curve" if len(scaled) < 2000 else None)
 
     def dashed(self, x: float, top: float, bottom: float, colour: Colour) -> None:
-        """A dashed upright line."""
+        """A dashed upright line, one column of pixels."""
+        x = math.floor(x) + 0.5
         for y in np.arange(top, bottom, 8):
             self.line([(x, y), (x, min(y + 4, bottom))], colour)
 

@@ -20,6 +20,7 @@ from .box import Box
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)  # BT.709
 SAMPLES_PER_CELL = 6  # pixels that are looked at along each side of a cell; more cost time and change nothing
 BLOCK_FRAMES = 512
+STILL_PIXELS = 480  # along the shorter side of the frame that is kept for show, at least
 
 
 class LumaGrid:
@@ -54,7 +55,8 @@ class LumaGrid:
             luma += part[..., 2] * (LUMA[2] * scale)
         if part.shape[-1] == 4:
             luma *= part[..., 3] * (scale / np.float32(255))
-        return self._down @ luma.astype(np.float32, copy=False) @ self._across.T
+        with np.errstate(invalid="ignore"):  # infinity times 0: `watch` refuses what comes of it
+            return self._down @ luma.astype(np.float32, copy=False) @ self._across.T
 
 
 def _area_weights(pixels: int, start: float, length: float, side: float) -> tuple[slice, np.ndarray]:
@@ -112,7 +114,12 @@ class Cells:
 
 @dataclass(frozen=True)
 class WatchedVideo:
-    """What is kept of a video: cells per grid, and one frame [H, W, 1 or 3] float32, 0 to 1, from its middle."""
+    """What is kept of a video.
+
+    Attributes:
+        cells: one per grid.
+        still: the frame in the middle, [h, w, 1 or 3] float32, 0 to 1; of large ones every other or third pixel.
+    """
 
     cells: list[Cells]
     still: np.ndarray
@@ -143,7 +150,7 @@ def watch(
                     )
                 spool.append(means.reshape(1, -1))
             if still is None or index == source.count // 2:
-                still = pixels[..., :3] / np.float32(LEVELS_OF_INTEGERS.get(pixels.dtype, 1))
+                still = _for_show(pixels)
             progress(index + 1, source.count)
         if still is None:
             raise UserError("The video has no frame that can be decoded: connect a video that plays.")
@@ -151,6 +158,11 @@ def watch(
             Cells(spool.finish(), grid.rows, grid.columns, grid.box) for grid, spool in zip(grids, spools, strict=True)
         ]
     return WatchedVideo(cells, still)
+
+
+def _for_show(pixels: np.ndarray) -> np.ndarray:
+    step = max(1, min(pixels.shape[:2]) // STILL_PIXELS)
+    return pixels[::step, ::step, :3] / np.float32(LEVELS_OF_INTEGERS.get(pixels.dtype, 1))
 
 
 def _to_numpy(frame: Frame) -> np.ndarray:

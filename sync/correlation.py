@@ -11,7 +11,7 @@ import numpy as np
 
 FALSE_ALARMS = 0.05
 """How often unrelated signals may exceed the level of chance."""
-FLAT = 1e-9  # of a signal's variance, or of its power: rounding
+FLAT = 1e-6  # of a signal's highest value; less deviation is rounding
 
 
 def pearson(picture: np.ndarray, sound: np.ndarray, lag: int, start: int = 0, stop: int | None = None) -> float:
@@ -24,10 +24,9 @@ def pearson(picture: np.ndarray, sound: np.ndarray, lag: int, start: int = 0, st
     if stop - start < 2:
         return 0.0
     a, b = picture[start:stop], sound[start - lag : stop - lag]
-    spread = np.std(a) * np.std(b)
-    if spread <= FLAT * (np.std(picture) * np.std(sound)) or spread == 0:
+    if np.std(a) <= FLAT * np.abs(picture).max() or np.std(b) <= FLAT * np.abs(sound).max():
         return 0.0
-    return float(np.mean((a - a.mean()) * (b - b.mean())) / spread)
+    return float(np.mean((a - a.mean()) * (b - b.mean())) / (np.std(a) * np.std(b)))
 
 
 def at_lags(
@@ -37,14 +36,16 @@ def at_lags(
     return np.array([pearson(picture, sound, lag, start, stop) for lag in range(-max_lag, max_lag + 1)])
 
 
-def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int) -> float:
-    """How far unrelated signals like these two may correlate, in either direction, at the best of `tries`; 0 to 1.
+def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int, frames: int | None = None) -> float:
+    """How far `frames` of unrelated signals like these two may correlate, either way, at the best of `tries`; 0 to 1.
+
+    `frames` None: as many as there are.
 
     Neighbouring frames are alike, so N frames are fewer independent ones. Bartlett's formula: the variance is
     1/N · Σ ρ₁(k)·ρ₂(k) over the autocorrelations of both, which have died away `reach` frames apart.
     """
-    frames = len(picture)
-    reach = min(reach, frames - 1)
+    frames = frames or len(picture)
+    reach = min(reach, len(picture) - 1)
     alike = _autocorrelation(picture, reach) * _autocorrelation(sound, reach)
     variance = max(1.0, 1 + 2 * alike[1:].sum()) / frames
     return min(1.0, NormalDist().inv_cdf(1 - FALSE_ALARMS / 2 / tries) * float(np.sqrt(variance)))

@@ -5,7 +5,7 @@ All passes go over the cells block by block, so they need no memory that grows w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +100,20 @@ def _correlations(cells: Cells, loudness: np.ndarray, max_lag: int, reach: int) 
 
 def motion_energy(region: Region) -> np.ndarray:
     """Mean absolute change of the region's luma (0 to 255) from the frame before, [frames]; 0 for the first."""
-    energy = np.zeros(len(region.cells))
+    return _changes(region, np.mean)
+
+
+def common_change(region: Region) -> np.ndarray:
+    """As `motion_energy`, the median: what moves in a part of the picture does not count, a jump of the light does."""
+    return _changes(region, np.median)
+
+
+def _changes(region: Region, average: Callable[..., np.ndarray]) -> np.ndarray:
+    changes = np.zeros(len(region.cells))
     for start, stop, before, values in region.cells.blocks(reach=1):
         values = values[max(0, before - 1) : before + stop - start, region.picked]
-        energy[stop - len(values) + 1 : stop] = np.abs(np.diff(values, axis=0)).mean(axis=1)
-    return energy
+        changes[stop - len(values) + 1 : stop] = average(np.abs(np.diff(values, axis=0)), axis=1)
+    return changes
 
 
 def modes_of_change(region: Region, reach: int) -> np.ndarray:

@@ -19,7 +19,7 @@ INK, FAINT = (34, 34, 34), (112, 112, 112)
 WAVE, SOUND, MOUTH, MOTION, PICTURE = (
     (176, 205, 226), (0, 96, 160), (200, 60, 40), (247, 205, 190), (150, 150, 150)
 )  # fmt: skip
-SEAM, BAD_SEAM = (150, 120, 190), (205, 0, 120)
+SEAM, BAD_SEAM = (150, 120, 190), (210, 0, 60)
 GOOD, FAIR, POOR = (60, 145, 75), (214, 160, 40), (200, 60, 40)
 SMALL, NORMAL, LARGE, LINE = 13, 15, 25, 16
 VISIBLE_JUMP = 2.5  # times the change in lively frames: a good seam has less than 1, a cut far more
@@ -78,13 +78,12 @@ def draw(report: SyncReport) -> Tensor:
 
 
 def _head(canvas: Canvas, report: SyncReport) -> None:
-    height, width = report.still.shape[:2]
     seconds = float(report.frames / report.rate)
     canvas.text((24, 20), report.verdict, LARGE, INK)
     box = "box found" if _found(report) else "whole picture" if report.automatic else "box given"
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     facts = [
-        f"{width} x {height}, {frames} at {float(report.rate):.5g} fps, {clock(seconds, 2)}",
+        f"{report.width} x {report.height}, {frames} at {float(report.rate):.5g} fps, {clock(seconds, 2)}",
         f"sound {clock(report.track.seconds, 2)}",
         f"{box}: {report.box}",
     ]
@@ -100,9 +99,10 @@ def _seam_facts(report: SyncReport) -> str:
     if not report.seams:
         return "No window seams are known of this video."
     worst = max(report.seams, key=lambda seam: seam.jump)
+    where = f"{clock(float(worst.frame / report.rate), 2)} (frame {worst.frame})"
     return (
-        f"Window seams (dashed; red: a jump): {len(report.seams)}. The picture changes there at most {worst.jump:.1f} "
-        f"times as much as in lively frames around, at {clock(float(worst.frame / report.rate), 2)} (frame {worst.frame})."
+        f"Window seams (dashed; red: a jump): {len(report.seams)}. All the picture changes there at most {worst.jump:.1f} "
+        f"times as much as in lively frames around, at {where}."
     )
 
 
@@ -125,12 +125,12 @@ def _mouth(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
     if report.frames > panel.columns:
         title += f" (means of about {report.frames / panel.columns:.0f} frames)"
     panel.frame(canvas, title)
-    legend = [("motion in the box", MOTION), ("motion of the whole picture", PICTURE)]
-    most = max(_usual_most(report.motion), _usual_most(report.picture_motion)) * 2
+    legend = [("motion in the box", MOTION), ("change of all the picture", PICTURE)]
+    most = max(_usual_most(report.motion), _usual_most(report.common_change)) * 2
     if most > 0:
         motion = Panel(panel.top, panel.bottom, panel.first, panel.last, 0, most)
         _bars(canvas, motion, report.motion, MOTION)
-        _curve(canvas, motion, report.picture_motion, PICTURE)
+        _curve(canvas, motion, report.common_change, PICTURE)
     if report.agreement is not None:
         legend += [("loudness", SOUND), ("opening of the mouth", MOUTH)]
         _curve(canvas, _fitted(panel, report.track.loudness()), report.track.loudness(), SOUND)
@@ -168,7 +168,7 @@ def _bar_of_section(canvas: Canvas, panel: Panel, section: Section, left: float,
 
 def _lags(canvas: Canvas, report: SyncReport) -> None:
     agreement = report.agreement
-    most = max(agreement.max_lag, 1) if agreement else round(report.rate)
+    most = max(agreement.max_lag if agreement else round(report.rate), 1)
     panel = Panel(700, 896, -most, most, -1, 1, right=760)
     panel.frame(canvas, "Correlation over lag")
     early, late = (
@@ -193,15 +193,15 @@ def _lags(canvas: Canvas, report: SyncReport) -> None:
     canvas.box((x - 4, y - 4), (x + 4, y + 4), MOUTH)
     best = f"best r = {agreement.best:.2f} at lag {_signed(agreement.lag)}; r = {agreement.unshifted:.2f} at lag 0"
     canvas.text((panel.right, panel.top - 6), best, NORMAL, MOUTH, "rs")
-    canvas.text((panel.left + 6, panel.at(0, agreement.chance)[1] - 3), "chance", SMALL, FAIR, "ls")
+    chance = panel.at(0, min(agreement.chance, 0.8))[1]
+    canvas.text((panel.left + 6, chance - 3), "chance", SMALL, FAIR, "ls")
 
 
 def _watched(canvas: Canvas, report: SyncReport) -> None:
     """A frame of the video with the box."""
-    height, width = report.still.shape[:2]
     left, top, most_wide, most_high = 800, 700, RIGHT - 800, 224
-    scale = min(most_wide / width, most_high / height)
-    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    scale = min(most_wide / report.width, most_high / report.height)
+    wide, high = max(1, round(report.width * scale)), max(1, round(report.height * scale))
     title = "What is watched (where the picture goes with the sound)" if _found(report) else "What is watched"
     canvas.text((left, top - 6), title, NORMAL, INK, "ls")
     canvas.paste(report.still, (left, top), (wide, high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +17,7 @@ from .box import WHOLE_PICTURE, Box
 from .cells import Cells, LumaGrid, watch
 from .correlation import at_lags, chance_level, pearson
 from .loudness import STEADY_DB, SoundTrack, measure
-from .motion import Region, detrended_signal, find_region, modes_of_change, motion_energy
+from .motion import Region, common_change, detrended_signal, find_region, modes_of_change, motion_energy
 
 PICTURE_CELLS, BOX_CELLS = 64, 16  # along the longer side
 WAVE_COLUMNS = 2048
@@ -24,13 +25,15 @@ TREND_SECONDS = 4.0
 MAX_LAG_SECONDS, MAX_LAG_FRAMES = 1.0, 60
 MIN_FRAMES = 12
 SECTION_SECONDS, MAX_SECTIONS = 3.0, 24
+SPEECH_PERCENTILES = (5, 95)  # levels beyond are those of the neighbours' last or first sounds
+DRIFT_SECONDS = 0.1
 # ITU-R BT.1359: viewers notice sound from 45 ms before the picture or 125 ms after it on.
 PICTURE_LATE_SECONDS, PICTURE_EARLY_SECONDS = 0.045, 0.125
 # Independent tries among which the best is taken: lags (0.1 s apart, about), ways of changing, and places.
 TRIES_OF_LAG, TRIES_IN_BOX, TRIES_IN_PICTURE = 20, 60, 600
 SEAM_NEIGHBOURS = 12
 LIVELY_PERCENTILE = 90  # of the changes around a seam: mouths move in bursts, so more than the middle one is usual
-STILL_CHANGE = 0.1  # levels of luma; less change from frame to frame is none
+STILL_CHANGE = 0.4  # levels of luma; a jump of the whole picture is seen from about two and a half times as much on
 
 
 @dataclass(frozen=True)
@@ -99,22 +102,26 @@ class SyncReport:
     """Everything that the plot shows.
 
     Attributes:
+        width, height: of the video in pixels.
         rate: frames per second.
         track: the sound on the frames.
-        still: a frame of the video [H, W, 1 or 3] float32, 0 to 1.
+        still: a frame of the video [h, w, 1 or 3] float32, 0 to 1, perhaps smaller.
         box, automatic: the part of the picture that is watched, and whether it was found or given.
-        motion, picture_motion: mean change of luma (0 to 255) per frame in the box and in the whole picture, [frames].
+        motion: mean change of luma (0 to 255) in the box from the frame before, [frames].
+        common_change: the change that most of the picture shares, [frames].
         agreement: None where there is nothing to compare.
         sections, seams: see there; no sections without an agreement.
     """
 
+    width: int
+    height: int
     rate: Fraction
     track: SoundTrack
     still: np.ndarray
     box: Box
     automatic: bool
     motion: np.ndarray
-    picture_motion: np.ndarray
+    common_change: np.ndarray
     agreement: Agreement | None
     sections: list[Section]
     seams: list[Seam]
@@ -137,15 +144,30 @@ class SyncReport:
             return f"No motion: the picture stands still{'' if self.automatic else ' in the box'}"
         return self._compared(self.agreement)
 
+    @property
+    def drift(self) -> tuple[int, int] | None:
+        """Usual lags of the first and the last third of the sections, in frames; None where they agree."""
+        third = math.ceil(len(self.sections) / 3)
+        ends = self.sections[:third], self.sections[len(self.sections) - third :]
+        lags = [[section.lag for section in end if section.lag is not None] for end in ends]
+        if len(self.sections) < 3 or not all(lags):
+            return None
+        first, last = (round(float(np.median(end))) for end in lags)
+        return (first, last) if abs(last - first) > max(1, DRIFT_SECONDS * self.rate) else None
+
     def _compared(self, agreement: Agreement) -> str:
         lag, best = agreement.lag, agreement.best
+        if self.drift:
+            first, last = self.drift
+            return f"Drift: the lag goes from {first:+d} to {last:+d} frames, see the sections (above 0: picture late)"
         if not agreement.certain:
             return f"No clear agreement: the best r = {best:.2f} can be chance (it is below {agreement.chance:.2f})"
         seconds = float(lag / self.rate)
         shift = f"{abs(lag)} {'frame' if abs(lag) == 1 else 'frames'} ({abs(seconds):.2f} s)"
         side = "late" if lag > 0 else "early"
         if abs(lag) > 1 and not -PICTURE_EARLY_SECONDS <= seconds <= PICTURE_LATE_SECONDS:
-            return f"Picture {side} by {shift}: r = {best:.2f} there, {agreement.unshifted:.2f} at lag 0"
+            more = " or more" if abs(lag) == agreement.max_lag else ""
+            return f"Picture {side} by {shift}{more}: r = {best:.2f} there, {agreement.unshifted:.2f} at lag 0"
         where = f"the picture {shift} {side}" if lag else "at lag 0"
         return f"In sync: mouth and sound agree, r = {best:.2f} {'with ' if lag else ''}{where}"
 
@@ -183,18 +205,20 @@ def analyse(
         region = find_region(region.cells, track.loudness(), max_lag, reach) or region
     tries = TRIES_IN_PICTURE if box is None else TRIES_IN_BOX
     agreement = _agreement(region, track, max_lag, reach, tries) if comparable else None
-    picture_motion = motion_energy(picture)
+    changes = common_change(picture)
     return SyncReport(
+        width=source.width,
+        height=source.height,
         rate=rate,
         track=track,
         still=watched.still,
         box=region.box,
         automatic=box is None,
         motion=motion_energy(region),
-        picture_motion=picture_motion,
+        common_change=changes,
         agreement=agreement,
         sections=_sections(agreement, track, rate, reach) if agreement else [],
-        seams=[Seam(frame, _jump(picture_motion, frame)) for frame in seams if 0 < frame < frames],
+        seams=[Seam(frame, _jump(changes, frame)) for frame in seams if 0 < frame < frames],
     )
 
 
@@ -221,18 +245,18 @@ def _sections(agreement: Agreement, track: SoundTrack, rate: Fraction, reach: in
     sections = []
     for start, stop in pairwise(edges):
         here = slice(start, stop)
-        if np.ptp(track.level[here]) < STEADY_DB:
+        if np.ptp(np.percentile(track.level[here], SPEECH_PERCENTILES)) < STEADY_DB:
             sections.append(Section(start, stop, None, None))
             continue
         by_lag = at_lags(opening, loudness, min(agreement.max_lag, (stop - start) // 4), start, stop)
-        certain = by_lag.max() > chance_level(opening[here], loudness[here], reach, TRIES_OF_LAG)
+        certain = by_lag.max() > chance_level(opening, loudness, reach, TRIES_OF_LAG, stop - start)
         lag = int(np.argmax(by_lag)) - len(by_lag) // 2 if certain else None
         sections.append(Section(start, stop, pearson(opening, loudness, agreement.lag, start, stop), lag))
     return sections
 
 
-def _jump(motion: np.ndarray, frame: int) -> float:
+def _jump(changes: np.ndarray, frame: int) -> float:
     """See `Seam`."""
-    around = np.concatenate((motion[max(1, frame - SEAM_NEIGHBOURS) : frame], motion[frame + 1 :][:SEAM_NEIGHBOURS]))
+    around = np.concatenate((changes[max(1, frame - SEAM_NEIGHBOURS) : frame], changes[frame + 1 :][:SEAM_NEIGHBOURS]))
     lively = float(np.percentile(around, LIVELY_PERCENTILE)) if len(around) else 0.0
-    return float(max(motion[frame], STILL_CHANGE) / max(lively, STILL_CHANGE))
+    return float(max(changes[frame], STILL_CHANGE) / max(lively, STILL_CHANGE))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from infinitetalk.sync.report import SyncReport, analyse
 from infinitetalk.video_io.sound import TensorSound
@@ -100,9 +98,3 @@ def report_on(images: torch.Tensor, audio: dict[str, Any], fps: float = 25, **op
     """Compare images with a sound."""
     box = options.pop("box", None)
     return analyse(ImageFrames(images, Fraction(fps)), TensorSound(audio), box, **options)
-
-
-@pytest.fixture
-def faces() -> Any:
-    """The helpers of this file, for test modules (which pytest imports without a package)."""
-    return sys.modules[__name__]
