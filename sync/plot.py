@@ -101,8 +101,8 @@ def _seam_facts(report: SyncReport) -> str:
     worst = max(report.seams, key=lambda seam: seam.jump)
     where = f"{clock(float(worst.frame / report.rate), 2)} (frame {worst.frame})"
     return (
-        f"Window seams (dashed; red: a jump): {len(report.seams)}. All the picture changes there at most {worst.jump:.1f} "
-        f"times as much as in lively frames around, at {where}."
+        f"Window seams (dashed; red: a jump): {len(report.seams)}. All the picture changes there at most "
+        f"{worst.jump:.1f} times as much as in lively frames around, at {where}."
     )
 
 

@@ -146,11 +146,14 @@ class SyncReport:
 
     @property
     def drift(self) -> tuple[int, int] | None:
-        """Usual lags of the first and the last third of the sections, in frames; None where they agree."""
+        """Usual lags of the first and the last third of the sections, in frames.
+
+        None where they agree, or where half of the sections there have no certain lag.
+        """
         third = math.ceil(len(self.sections) / 3)
         ends = self.sections[:third], self.sections[len(self.sections) - third :]
         lags = [[section.lag for section in end if section.lag is not None] for end in ends]
-        if len(self.sections) < 3 or not all(lags):
+        if len(self.sections) < 3 or min(map(len, lags)) <= third / 2:
             return None
         first, last = (round(float(np.median(end))) for end in lags)
         return (first, last) if abs(last - first) > max(1, DRIFT_SECONDS * self.rate) else None
