@@ -36,6 +36,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 600
 """How long a server that has answered before may be out of reach."""
 RETRY_SECONDS = 2
+ANSWER_SECONDS = 120
+"""How long a request may take that the server has received; it is slow to answer while it computes."""
 SILENCE_SECONDS = 30
 """After this time without a message the connection may be dead without having been closed: a new one is made."""
 GATEWAY_ERRORS = (502, 503, 504)
@@ -103,7 +105,7 @@ class ComfyUI:
         def send() -> None:
             # The id is ours: where only the answer was lost, the job is there, and must not be queued twice.
             if next(attempts) == 0 or not self._knows(job):
-                urllib.request.urlopen(request, timeout=SILENCE_SECONDS).close()
+                urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
 
         self._patiently(send)
         return job
@@ -154,9 +156,8 @@ class ComfyUI:
         asked = {"Range": f"bytes={start}-{start + PIECE_BYTES - 1}"}
 
         def read() -> tuple[bytes, int]:
-            with urllib.request.urlopen(
-                urllib.request.Request(self.url + path, headers=asked), timeout=SILENCE_SECONDS
-            ) as answer:
+            request = urllib.request.Request(self.url + path, headers=asked)
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
                 piece = answer.read()  # raises IncompleteRead if the connection ends too early
                 if answer.status == 206:
                     return piece, int(answer.headers["Content-Range"].rpartition("/")[2])
@@ -215,7 +216,7 @@ class ComfyUI:
 
     @staticmethod
     def _read_json(request: urllib.request.Request) -> Any:
-        with urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             return json.load(answer)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
