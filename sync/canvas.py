@@ -12,6 +12,7 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 SCALE = 2  # drawn larger, then reduced
+DASH = 4  # pixels, and as many between
 
 
 class Canvas:
@@ -36,10 +37,11 @@ class Canvas:
         self._pen.line(scaled, colour, max(1, round(width * SCALE)), "curve" if len(scaled) < 2000 else None)
 
     def dashed(self, x: float, top: float, bottom: float, colour: Colour) -> None:
-        """A dashed upright line, one column of pixels."""
-        x = math.floor(x) + 0.5
-        for y in np.arange(top, bottom, 8):
-            self.line([(x, y), (x, min(y + 4, bottom))], colour)
+        """A dashed upright line that fills one column of pixels."""
+        left = math.floor(x) * SCALE
+        for y in np.arange(top, bottom, DASH * 2):
+            end = min(y + DASH, bottom) * SCALE
+            self._pen.rectangle([left, y * SCALE, left + SCALE - 1, end - 1], colour)
 
     def box(
         self,
