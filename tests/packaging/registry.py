@@ -10,8 +10,8 @@ from environment import ROOT
 
 def packed_files() -> list[str]:
     """Paths of the files in the zip, with slashes, relative to the root."""
-    ignored = set(_git_files("--ignored", "--exclude-from=.comfyignore"))  # the same pattern language as .gitignore
-    return sorted(file for file in _git_files() if file not in ignored)
+    ignored = set(tracked_files("--ignored", "--exclude-from=.comfyignore"))  # the same pattern language as .gitignore
+    return sorted(file for file in tracked_files() if file not in ignored)
 
 
 def unpack(custom_nodes: Path, name: str) -> Path:
@@ -24,8 +24,8 @@ def unpack(custom_nodes: Path, name: str) -> Path:
     return folder
 
 
-def _git_files(*options: str) -> list[str]:
-    """Tracked files that are there; as the Registry sees them, names are not quoted."""
+def tracked_files(*options: str) -> list[str]:
+    """Files that git tracks and that are there; `options` are those of `git ls-files`."""
     command = ["git", "-c", f"safe.directory={ROOT.as_posix()}", "ls-files", "-z", "--cached", *options]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode()
     return [file for file in listed.split("\0") if file and (ROOT / file).is_file()]
