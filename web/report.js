@@ -25,7 +25,6 @@ function reportWidget(node) {
   element.className = "infinitetalk-report";
   Object.assign(element.style, STYLE);
   const widget = node.addDOMWidget(WIDGET, "report", element, {
-    serialize: false,
     getMinHeight: () => HEIGHTS[node.type],
     getMaxHeight: () => HEIGHTS[node.type],
     getValue: () => element.textContent,
@@ -47,7 +46,12 @@ app.registerExtension({
   name: "InfiniteTalk.Report",
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!(nodeData.name in HEIGHTS)) return;
-    const onExecuted = nodeType.prototype.onExecuted;
+    // Texts and players are no inputs: the editor would send its player to the server, for which that is another job,
+    // and pressing Run once more would save the same video again.
+    const { addDOMWidget, onExecuted } = nodeType.prototype;
+    nodeType.prototype.addDOMWidget = function (name, type, element, options) {
+      return addDOMWidget.call(this, name, type, element, { ...options, serialize: false });
+    };
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.apply(this, arguments);
       show(this, output);

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import CACHE
+from environment import CACHE, Environment, find_core
 from talking_picture import PICTURE, SPEECH
 
 from . import frontend
 
 EDITORS = ("core's editor", "newest editor")
+# ComfyUI 0.3.75 has no setting for previews, only this.
+WITH_PREVIEWS = ("--preview-method", "latent2rgb")
 
 
 def unavailable(reason: str) -> None:
@@ -24,6 +28,17 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """ComfyUI with the demo's tiny models, started as by somebody who wants to see previews."""
+    base = tmp_path_factory.mktemp("editor") / "Comfy UI"
+    tiny_models.write_models(base / "models")
+    with ComfyServer(Environment(Path(sys.prefix), find_core()), base, WITH_PREVIEWS) as running:
+        for file in (PICTURE, SPEECH):
+            shutil.copy(file, base / "input")
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +61,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session", params=EDITORS)
 def editor_files(request: pytest.FixtureRequest) -> Path | None:
-    """Files of the newest editor; None stands for those that the core has."""
-    if request.param == EDITORS[0]:
-        return None
+    """Files of the editor under test; None stands for those that the core has."""
+    return None if request.param == EDITORS[0] else request.getfixturevalue("newest_editor_files")
+
+
+@pytest.fixture(scope="session")
+def newest_editor_files() -> Path:
+    """Files of the newest editor."""
     try:
         return frontend.download(CACHE)
     except RuntimeError as error:
@@ -57,11 +76,9 @@ def editor_files(request: pytest.FixtureRequest) -> Path | None:
 
 @pytest.fixture(scope="session")
 def page_of_editor(browser: Any, comfy_server: ComfyServer, editor_files: Path | None) -> Iterator[Any]:
-    """The editor, opened once, with the demo's media where the workflows look for them: tests use `editor`."""
+    """The editor, opened once: tests use `editor`."""
     from .editor import Editor
 
-    for file in (PICTURE, SPEECH):
-        shutil.copy(file, comfy_server.base / "input")
     opened = Editor(browser, comfy_server.url, editor_files)
     yield opened
     opened.page.close()

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Error, Page, Playwright, Route
 
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Workflow.ShowMissingModelsWarning": False}
+MISSING_MODELS = "Comfy.Workflow.ShowMissingModelsWarning"
+SETTINGS = {"Comfy.TutorialCompleted": True, MISSING_MODELS: False}
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PLAYWRIGHT_CHANNELS = ("chrome", "msedge")  # playwright knows where they lie on Windows and macOS
 ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
@@ -21,7 +22,8 @@ READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['Inf
 
 # Everything that the tests ask of the page. Ids are compared as text: newer editors number nodes with strings.
 HELPERS = """() => {
-    const jobs = { end: null, texts: {} };
+    const jobs = { end: null, texts: {}, previews: [] };
+    const linked = [];
     const nodeOfType = (type) => app.graph.nodes.find((node) => node.type === type);
     for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
         app.api.addEventListener(kind, (event) => (jobs.end = { kind, ...event.detail }));
@@ -33,8 +35,22 @@ HELPERS = """() => {
                 if (shown.at(-1) !== widget.value) shown.push(widget.value);
             }
     });
+    // A picture that the server sent while it worked, once the node has it to show.
+    setInterval(() => {
+        for (const node of app.graph.nodes)
+            for (const { src, naturalWidth: width, naturalHeight: height } of node.imgs ?? [])
+                if (src.startsWith("blob:") && width && !jobs.end && !jobs.previews.some((known) => known.src === src))
+                    jobs.previews.push({ src, node: node.type, width, height });
+    }, 20);
+    // Links to other servers are noted and not followed.
+    const follow = HTMLAnchorElement.prototype.click;
+    HTMLAnchorElement.prototype.click = function () {
+        if (["", location.host].includes(this.host)) follow.call(this);
+        else linked.push(this.href);
+    };
     window.tests = {
         jobs,
+        linked,
         setWidgets(type, values) {
             for (const [name, value] of Object.entries(values)) {
                 const widget = nodeOfType(type).widgets.find((widget) => widget.name === name);
@@ -47,6 +63,22 @@ HELPERS = """() => {
             const node = LiteGraph.createNode(type);
             node.pos = [60 + 460 * app.graph.nodes.length, 120];
             app.graph.add(node);
+        },
+        select(type) {
+            app.canvas.ds.scale = 0.5;  // room for the toolbox over the tallest node
+            app.canvas.centerOnNode(nodeOfType(type));
+            app.canvas.selectNode(nodeOfType(type));
+            app.canvas.setDirty(true, true);
+        },
+        reports: () => Object.fromEntries(app.graph.nodes
+            .map((node) => [node.type, node.widgets?.find((widget) => widget.name === "report")?.element.innerText])
+            .filter(([, text]) => text)),
+        names() {
+            const shown = (slots) => slots.map((slot) => slot.label ?? slot.localized_name ?? slot.name);
+            return Object.fromEntries(app.graph.nodes.map((node) => [node.type, {
+                title: node.title, inputs: shown(node.inputs), outputs: shown(node.outputs),
+                widgets: node.widgets?.map((widget) => widget.label ?? widget.name) ?? [],
+            }]));
         },
         connect: (source, output, target, input) => nodeOfType(source).connect(output, nodeOfType(target), input),
         slots: () => app.graph.serialize().links.map(([, source, output, target, input, type]) => ({
@@ -111,11 +143,12 @@ class Editor:
         browser: a running browser.
         url: the ComfyUI server.
         files: another editor's files in place of those that the server has.
+        locale: language of the editor.
         page: more arguments for the browser's page, such as its size.
     """
 
-    def __init__(self, browser: Browser, url: str, files: Path | None = None, **page: Any) -> None:
-        body = json.dumps(SETTINGS).encode()
+    def __init__(self, browser: Browser, url: str, files: Path | None = None, locale: str = "en", **page: Any) -> None:
+        body = json.dumps({**SETTINGS, "Comfy.Locale": locale}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{url}/api/settings", data=body, method="POST")).close()
         self.errors: list[str] = []
         """Exceptions that nobody caught in the page."""
@@ -163,6 +196,44 @@ class Editor:
         """The graph as the editor saves it."""
         return self.page.evaluate("() => app.graph.serialize()")
 
+    def reports(self) -> dict[str, str]:
+        """What nodes say about what they have done, by node type."""
+        return self._call("reports")
+
+    def names(self) -> dict[str, dict[str, Any]]:
+        """Title and the names of inputs, outputs and widgets as the editor shows them, by node type."""
+        return self._call("names")
+
+    def help_page(self, node_type: str, title: str) -> str:
+        """Text of the help page that the node's toolbox opens, once its title is there."""
+        self._call("select", node_type)
+        self.page.locator("[data-testid=info-button]").click()
+        page = self.page.locator(".node-help-content")
+        page.locator("h1", has_text=title).wait_for()
+        return page.inner_text()
+
+    def offered_models(self, workflow: Graph, name: str) -> set[str]:
+        """Open a workflow; addresses that the editor offers for the models that the server lacks."""
+        self._warn_of_missing_models(True)
+        self.load(workflow, name)
+        dialog = self.page.locator(".comfy-missing-models")
+        panel = self.page.locator("[data-testid=error-overlay-see-errors]")
+        dialog.or_(panel).first.wait_for()
+        if dialog.is_visible():
+            buttons = dialog.get_by_role("button", name="Download").all()
+            addresses = {button.get_attribute("title") for button in buttons}
+            self.page.keyboard.press("Escape")
+        else:
+            panel.click()
+            self.page.locator("[data-testid=missing-model-download-all]").click()
+            addresses = set(self.page.evaluate("() => tests.linked.splice(0)"))
+        self._warn_of_missing_models(False)
+        return addresses
+
+    def _warn_of_missing_models(self, warn: bool) -> None:
+        setting = "([name, value]) => app.extensionManager.setting.set(name, value)"
+        self.page.evaluate(setting, [MISSING_MODELS, warn])
+
     def unknown_types(self) -> list[str]:
         """Types of the graph's nodes that the editor does not know."""
         return self._call("unknown")
@@ -171,11 +242,19 @@ class Editor:
         """Both ends of every link: node types, input name, and the three types that must agree."""
         return self._call("slots")
 
-    def run(self) -> dict[str, list[str]]:
-        """Press Run and wait for the end; returns the texts that were shown meanwhile, by node type."""
-        self.page.evaluate("() => { tests.jobs.end = null; tests.jobs.texts = {} }")
+    def press_run(self) -> None:
+        """Press Run."""
+        self.page.evaluate("() => Object.assign(tests.jobs, { end: null, texts: {}, previews: [] })")
         self.page.evaluate(CLOSE_MESSAGES)
         self.page.locator("[data-testid=queue-button]").click()
+
+    def run(self) -> dict[str, Any]:
+        """Press Run and wait for the end.
+
+        Returns:
+            What was shown meanwhile: `texts` by node type, and `previews` with the node type and the size of each.
+        """
+        self.press_run()
         try:
             self.wait_until("() => tests.jobs.end !== null", RUN_TIMEOUT_SECONDS)
         except Error as error:
@@ -183,7 +262,7 @@ class Editor:
             raise AssertionError(f"The job did not end; the server's complaints: {refused}") from error
         end = self.page.evaluate("() => tests.jobs.end")
         assert end["kind"] == "execution_success", end.get("exception_message", end["kind"])
-        return self.page.evaluate("() => tests.jobs.texts")
+        return self.page.evaluate("() => tests.jobs")
 
     def drop(self, file: dict[str, str], mime: str) -> None:
         """Drop one of the server's files, as history names it, on the canvas."""

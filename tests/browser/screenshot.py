@@ -15,12 +15,16 @@ from editor import Editor, launch
 from playwright.sync_api import Page, sync_playwright
 
 VIEW = {"width": 1920, "height": 1080}
+PIXELS = 1.5  # of the picture, per pixel of the page
+JPEG_QUALITY = 85
 HIDDEN = (
     ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, .p-dialog-mask, "
     "[class*=minimap]"
 )
-FIT = """() => {
-    const boxes = [...app.graph.nodes, ...app.graph.groups].map((item) => item.boundingRect ?? item.getBounding());
+FIT = """(types) => {
+    const items = types.length
+        ? app.graph.nodes.filter((node) => types.includes(node.type)) : [...app.graph.nodes, ...app.graph.groups];
+    const boxes = items.map((item) => item.boundingRect ?? item.getBounding());
     const left = Math.min(...boxes.map((box) => box[0])) - 30, top = Math.min(...boxes.map((box) => box[1])) - 40;
     const right = Math.max(...boxes.map((box) => box[0] + box[2])) + 30;
     const bottom = Math.max(...boxes.map((box) => box[1] + box[3])) + 30;
@@ -46,7 +50,7 @@ def main() -> None:
     workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        editor = Editor(browser, options.server, viewport=VIEW, device_scale_factor=1.5)
+        editor = Editor(browser, options.server, viewport=VIEW, device_scale_factor=PIXELS)
         editor.load(workflow, options.workflow.stem)
         editor.page.wait_for_timeout(2000)
         if unknown := editor.unknown_types():
@@ -54,21 +58,31 @@ def main() -> None:
         if options.api:
             api = json.dumps(editor.page.evaluate(API), indent=2, ensure_ascii=False)
             options.api.write_text(api + "\n", encoding="utf-8")
-        _shoot(editor.page, options.picture)
+        shoot(editor.page, options.picture, fit(editor.page))
         browser.close()
 
 
-def _shoot(page: Page, picture: Path) -> None:
-    """Hide everything but the canvas, and cut the picture to the graph."""
+def fit(page: Page, *node_types: str) -> dict[str, float]:
+    """Hide everything but the canvas, and make the nodes of these types, else the whole graph, fill it.
+
+    Returns:
+        Where they are then on the page.
+    """
     page.keyboard.press("Escape")
     page.add_style_tag(content=f"{HIDDEN} {{ display: none !important }}")
     page.wait_for_timeout(500)
-    width, height, view_width, view_height = page.evaluate(FIT)
+    width, height, view_width, view_height = page.evaluate(FIT, list(node_types))
     page.wait_for_timeout(1500)
     box = page.locator("#graph-canvas").bounding_box() or {"x": 0, "y": 0}
     left, top = box["x"] + (view_width - width) / 2, box["y"] + (view_height - height) / 2
+    return {"x": left, "y": top, "width": width, "height": height}
+
+
+def shoot(page: Page, picture: Path, clip: dict[str, float]) -> None:
+    """Save a part of the page as PNG or JPEG, as the file's name says."""
     picture.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=picture, clip={"x": left, "y": top, "width": width, "height": height})
+    quality = {"quality": JPEG_QUALITY} if picture.suffix == ".jpg" else {}
+    page.screenshot(path=picture, clip=clip, **quality)
 
 
 if __name__ == "__main__":

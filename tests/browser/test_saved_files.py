@@ -65,3 +65,17 @@ def test_a_file_without_metadata_holds_no_graph(editor: Editor, client: ComfyCli
 
     editor.wait_until(f"() => {TAKEN_AS_A_VIDEO}")
     assert {node["type"] for node in editor.graph()["nodes"]} <= {"LoadVideo"}
+
+
+def test_a_warning_stays_on_the_save_node_when_the_sound_is_unusable(editor: Editor):
+    editor.new()
+    for node_type in ("LoadImage", "EmptyAudio", "SaveVideoWithAudio"):
+        editor.add(node_type)
+    editor.connect("LoadImage", 0, "SaveVideoWithAudio", "images")
+    editor.connect("EmptyAudio", 0, "SaveVideoWithAudio", "audio")
+    editor.set_widgets("LoadImage", image="face.png")
+    editor.set_widgets("EmptyAudio", sample_rate=0)
+
+    editor.run()
+
+    assert editor.reports()["SaveVideoWithAudio"].startswith("WARNING: The video was saved without sound:")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from comfy_client import ComfyClient
-from environment import ROOT
-from talking_picture import NEEDED_MODELS
 
 from .editor import Editor, Graph
 from .graphs import meaning, saved_file
+from .tiny import load, make_small
 
-WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
-NOT_TINY = ("CLIPLoader", "CLIPTextEncode", "CLIPVisionLoader", "LoraLoaderModelOnly")
-SMALL = {"resolution": "custom", "width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
+SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0
+LENGTH = "25 frames, 1.00 s, 25 fps, 1 speaker"
 
 
 @dataclass(frozen=True)
@@ -28,29 +23,20 @@ class Finished:
 
     graph: Graph
     """As it was when Run was pressed."""
+    graph_afterwards: Graph
+    """As it would have been saved after the run."""
     texts: dict[str, list[str]]
     """Progress texts that were shown, by node type."""
-    report: str
-    """Text on the save node when the job has ended."""
+    previews: list[dict[str, Any]]
+    """Pictures that were shown while it ran: node type, width and height."""
+    reports: dict[str, str]
+    """Texts on the nodes when the job has ended, by node type."""
+    reports_of_second_run: dict[str, str]
+    """The same after Run was pressed once more, with nothing left to do."""
     video: dict[str, Any]
     """The player on the save node after half a second of playing."""
     file: dict[str, str]
     """The saved file, as history names it."""
-
-
-def load(name: str) -> Graph:
-    return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def make_small(editor: Editor) -> None:
-    """The same graph for tiny models: other files, a second of speech, a small picture, no text and CLIP encoder."""
-    editor.remove(*NOT_TINY)
-    editor.connect("UNETLoader", 0, "InfiniteTalkSampler", "model")
-    for (node_type, widget), file in NEEDED_MODELS.items():
-        editor.set_widgets(node_type, **{widget: Path(file).name})
-    editor.set_widgets("InfiniteTalkLoadAudio", duration=SECONDS)
-    # A seed of its own, or the server would answer the second editor with what the first one made.
-    editor.set_widgets("InfiniteTalkSampler", **SMALL, seed=uuid.uuid4().time_low)
 
 
 @pytest.fixture(scope="module")
@@ -58,35 +44,14 @@ def finished(page_of_editor: Editor, client: ComfyClient) -> Finished:
     """The talking picture, run once by the editor's button."""
     editor = page_of_editor
     editor.load(load("talking_picture"), "talking_picture")
-    make_small(editor)
+    make_small(editor, SECONDS, **SMALL)
     graph = editor.graph()
-    texts = editor.run()
+    seen = editor.run()
     editor.wait_until("() => document.querySelector('video')?.readyState >= 2")
-    return Finished(
-        graph=graph,
-        texts=texts,
-        report=editor.page.locator(".infinitetalk-report").inner_text(),
-        video=editor.page.evaluate("() => tests.play(document.querySelector('video'))"),
-        file=saved_file(client),
-    )
-
-
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
-def test_a_shipped_workflow_opens_with_known_nodes_and_links_of_the_right_type(
-    editor: Editor, client: ComfyClient, file: Path
-):
-    workflow = load(file.stem)
-
-    editor.load(workflow, file.stem)
-
-    assert editor.unknown_types() == []
-    offered = client.get("/object_info")
-    assert len(editor.slots()) == len(workflow["links"])
-    for slot in editor.slots():
-        target = offered[slot["to"]]["input"]
-        (wanted, *_) = {**target["required"], **target.get("optional", {})}[slot["name"]]
-        assert slot["type"] == slot["output"] == slot["input"] == wanted
-        assert wanted in offered[slot["from"]]["output"]
+    video = editor.page.evaluate("() => tests.play(document.querySelector('video'))")
+    file, reports, graph_afterwards = saved_file(client), editor.reports(), editor.graph()
+    editor.run()
+    return Finished(graph, graph_afterwards, seen["texts"], seen["previews"], reports, editor.reports(), video, file)
 
 
 def test_the_sampler_shows_window_and_step_while_it_works(finished: Finished):
@@ -95,8 +60,32 @@ def test_the_sampler_shows_window_and_step_while_it_works(finished: Finished):
     assert shown == [f"Window {window} of 2, step {step} of 2" for window in (1, 2) for step in (1, 2)]
 
 
-def test_the_length_stands_on_audio_embeds(finished: Finished):
-    assert "actual frames: 25" in finished.texts["InfiniteTalkAudioEmbeds"][-1]
+def test_the_sampler_shows_previews_while_it_works(finished: Finished):
+    assert {preview["node"] for preview in finished.previews} == {"InfiniteTalkSampler"}
+    assert len(finished.previews) >= 2  # of four steps: the page may be too slow to draw each
+    assert {preview["width"] / preview["height"] for preview in finished.previews} == {64 / 48}
+
+
+def test_the_length_stays_on_audio_embeds(finished: Finished):
+    assert finished.reports["InfiniteTalkAudioEmbeds"] == LENGTH
+
+
+def test_facts_about_the_file_stay_on_the_save_node(finished: Finished):
+    facts = f"Saved {finished.file['filename']}: 64×48, 25 frames, 25 fps, 1.00 s, AAC 44100 Hz"
+    assert facts in finished.reports["SaveVideoWithAudio"]
+
+
+def test_reports_stay_when_the_server_takes_everything_from_its_cache(finished: Finished):
+    assert finished.reports_of_second_run == finished.reports
+
+
+def test_a_graph_saved_after_a_run_opens_as_it_was_and_runs(finished: Finished, editor: Editor):
+    editor.load(finished.graph_afterwards, "saved")
+
+    assert meaning(editor.graph()) == meaning(finished.graph)
+    assert editor.reports() == {}
+    editor.run()
+    assert editor.reports()["SaveVideoWithAudio"] == finished.reports["SaveVideoWithAudio"]
 
 
 def test_the_saved_file_plays_with_sound_in_the_preview(finished: Finished):
@@ -106,10 +95,6 @@ def test_the_saved_file_plays_with_sound_in_the_preview(finished: Finished):
     assert video["position"] > 0
     assert video["frames"] > 0
     assert video["sound_bytes"] > 0
-
-
-def test_facts_about_the_file_stay_on_the_save_node(finished: Finished):
-    assert f"Saved {finished.file['filename']}: 64×48, 25 frames, 25 fps, 1.00 s, AAC 44100 Hz" in finished.report
 
 
 def test_dropping_the_saved_file_restores_the_graph(finished: Finished, editor: Editor):

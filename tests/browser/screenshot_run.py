@@ -1,0 +1,66 @@
+"""Takes the README's pictures of a run in the newest graph editor: the sampler at work, and the finished video.
+
+The models are tiny and random, so the video is noise. Needs Chromium and the tests' environment:
+`.venv/bin/python tests/browser/screenshot_run.py docs/images`
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
+
+import frontend
+import tiny_models
+from comfy_server import ComfyServer
+from editor import Editor, launch
+from environment import CACHE, Environment, find_core
+from playwright.sync_api import sync_playwright
+from screenshot import PIXELS, VIEW, fit, shoot
+from talking_picture import PICTURE, SPEECH
+from tiny import load, make_small
+
+SHOWN = ("InfiniteTalkAudioEmbeds", "InfiniteTalkSampler", "SaveVideoWithAudio")
+SECONDS = 4.0  # 100 frames: two windows
+SAMPLER = {"width": 256, "height": 256, "steps": 12}
+LAST_WINDOW = "() => tests.jobs.texts.InfiniteTalkSampler?.at(-1).startsWith('Window 2 of 2, step 4')"
+MINUTES = 8
+
+
+def main() -> None:
+    """Run the talking picture, and save `running.jpg` and `finished.jpg`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        tiny_models.write_models(base / "models")
+        environment = Environment(Path(sys.prefix), find_core())
+        with ComfyServer(environment, base, ("--preview-method", "latent2rgb")) as server, sync_playwright() as driver:
+            for file in (PICTURE, SPEECH):
+                shutil.copy(file, base / "input")
+            browser = launch(driver)
+            files = frontend.download(CACHE)
+            take(Editor(browser, server.url, files, viewport=VIEW, device_scale_factor=PIXELS), options.folder)
+            browser.close()
+
+
+def take(editor: Editor, folder: Path) -> None:
+    """Press Run and take both pictures."""
+    editor.load(load("talking_picture"), "talking_picture")
+    make_small(editor, SECONDS, **SAMPLER)
+    editor.press_run()
+    editor.wait_until("() => tests.jobs.previews.length > 0", 60 * MINUTES)
+    clip = fit(editor.page, *SHOWN)
+    editor.wait_until(LAST_WINDOW, 60 * MINUTES)
+    shoot(editor.page, folder / "running.jpg", clip)
+    editor.wait_until("() => document.querySelector('video')?.readyState >= 2", 60 * MINUTES)
+    shoot(editor.page, folder / "finished.jpg", fit(editor.page, *SHOWN))
+
+
+if __name__ == "__main__":
+    main()
