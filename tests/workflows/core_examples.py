@@ -164,7 +164,7 @@ def _lay_out(
     for title, nodes in inputs.items():
         graph.column(360)
         graph.group(title, BLUE, nodes)
-    graph.column(520)
+    graph.column(540)
     graph.group("Models", GREEN, wan.loaders)
     graph.column(440)
     graph.group("Prompt", GOLD, [wan.positive, wan.negative])

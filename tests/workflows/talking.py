@@ -99,7 +99,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     add_notes(graph, Notes(example.name, SETTINGS, example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
-    graph.column(520)
+    graph.column(540)
     graph.group("Models", GREEN, [base, lora, weights, vae, vision, encoder, wav2vec])
     graph.column(440)
     graph.group("Prompt", GOLD, [positive, negative])
