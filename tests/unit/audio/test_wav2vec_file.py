@@ -150,7 +150,9 @@ def test_fp16_on_a_cpu_is_fp32_and_said(wav2vec_folder: Path, caplog: pytest.Log
 def test_half_precisions_stay_close(
     wav2vec_folder: Path, expected: torch.Tensor, precision: str, tolerance: float
 ) -> None:
-    found = load_encoder(wav2vec_folder, precision, cpu=False).encode(WAVE, 25)
+    # oneDNN's bf16 kernels for CPUs with AMX are wrong for groups of 4 channels (seen in torch 2.14); real models have 48.
+    with torch.backends.mkldnn.flags(enabled=False):
+        found = load_encoder(wav2vec_folder, precision, cpu=False).encode(WAVE, 25)
     assert found.dtype == torch.float32
     assert 0 < float((found - expected).abs().max()) < tolerance
 
