@@ -150,7 +150,7 @@ def test_fp16_on_a_cpu_is_fp32_and_said(wav2vec_folder: Path, caplog: pytest.Log
 def test_half_precisions_stay_close(
     wav2vec_folder: Path, expected: torch.Tensor, precision: str, tolerance: float
 ) -> None:
-    # oneDNN's bf16 kernels for CPUs with AMX are wrong for groups of 4 channels (seen in torch 2.14); real models have 48.
+    # oneDNN (torch 2.14) is wrong for bf16 in groups of 4 channels on CPUs with AMX; real models have groups of 48.
     with torch.backends.mkldnn.flags(enabled=False):
         found = load_encoder(wav2vec_folder, precision, cpu=False).encode(WAVE, 25)
     assert found.dtype == torch.float32
