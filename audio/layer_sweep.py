@@ -25,8 +25,9 @@ from .spool import Spool
 from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
-PIECE_FRAMES = 2_500
+PIECE_FRAMES = 1_250
 GROUP_VALUES = 1_024 * 768  # numbers in the centres of all groups: a narrower model affords more groups
+HEADS_AT_ONCE = 3  # whose near keys and values are put side by side: all twelve would take 130 MB more
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
 MAX_LOG_FACTOR = 4.0
 
@@ -80,12 +81,11 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class NearPiece:
-    """One piece's keys and values, `[1, heads, frames, channels per head + EXTRA_CHANNELS]`, and what it adds up to."""
+class KeysValues:
+    """Keys and values of one piece, `[1, heads, frames, channels per head + EXTRA_CHANNELS]`."""
 
     k: Tensor
     v: Tensor
-    totals: Totals
 
 
 class LayerSweep:
@@ -153,13 +153,14 @@ class LayerSweep:
         groups = self.reach.group_count(self.frames, layer.attention.k_proj.in_features)
         members = GroupedFrames(layer, source, self.pieces, groups, self.dtype)
         reach = math.ceil(self.reach.near_frames / self.reach.piece_frames)
-        near: deque[NearPiece] = deque()
+        near: deque[KeysValues] = deque()
         ready = 0
         for i, (start, stop) in enumerate(self.pieces):
             if i > reach:
                 near.popleft()
+                members.leave(i - reach - 1)
             while ready < min(i + reach + 1, len(self.pieces)):
-                near.append(members.piece(ready))
+                near.append(members.enter(ready))
                 ready += 1
             x = source(start, stop)[None]
             q = layer.attention.queries(layer.attention_input(x))
@@ -189,34 +190,39 @@ class GroupedFrames:
         self.centres = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
         self.assignments: list[Tensor] = []
         self.key_rows, self.value_rows = self._projections()  # [heads, D, channels]
-        totals = None
-        for start, stop in pieces:
+        far = None
+        for index, (start, stop) in enumerate(pieces):
             x = self._seen(start, stop)
             self.assignments.append((self.centres.square().sum(dim=1) - 2 * x @ self.centres.T).argmin(dim=1))
-            added = self._totals(x, self.assignments[-1])
-            totals = added if totals is None else totals + added
-        self.totals = totals
+            added = self._totals(x, index)
+            far = added if far is None else far + added
+        self.far = far
 
-    def piece(self, index: int) -> NearPiece:
-        """Keys and values of one piece, frame by frame."""
+    def enter(self, index: int) -> KeysValues:
+        """Take a piece out of the summary: its keys and values, frame by frame."""
         x = self._seen(*self.pieces[index])
-        k, v = self._keys_values(x)
-        return NearPiece(k, v, self._totals(x, self.assignments[index]))
+        self.far = self.far - self._totals(x, index)
+        return self._keys_values(x)
 
-    def attend(self, q: Tensor, near: Iterable[NearPiece]) -> Tensor:
+    def leave(self, index: int) -> None:
+        """Put a piece back into the summary. Adding it up again is cheaper than the memory for all that are near."""
+        self.far = self.far + self._totals(self._seen(*self.pieces[index]), index)
+
+    def attend(self, q: Tensor, near: Iterable[KeysValues]) -> Tensor:
         """Queries `[1, heads, F, D]` over the near frames and the summary of all others → `[1, F, channels]`."""
-        far = self.totals
-        for piece in near:
-            far = far - piece.totals
-        means, counts = far.means()
-        far_k, far_v = self._keys_values(means)
+        means, counts = self.far.means()
+        summary = self._keys_values(means)
         width = q.shape[-1]
-        far_k[..., width] = counts.log()
-        far_k[..., width + 1] = far_v[..., width + 1] = 1
-        k = torch.cat([*(p.k for p in near), far_k], dim=2)
-        v = torch.cat([*(p.v for p in near), far_v], dim=2)
-        q, moved = self._weighted(q, far.spread())
-        attended = scaled_dot_product_attention(q, k, v)
+        summary.k[..., width] = counts.log()
+        summary.k[..., width + 1] = summary.v[..., width + 1] = 1
+        q, moved = self._weighted(q, self.far.spread())
+        parts = [*near, summary]
+        attended = torch.empty_like(q)
+        for first in range(0, q.shape[1], HEADS_AT_ONCE):
+            heads = slice(first, first + HEADS_AT_ONCE)
+            k = torch.cat([part.k[:, heads] for part in parts], dim=2)
+            v = torch.cat([part.v[:, heads] for part in parts], dim=2)
+            attended[:, heads] = scaled_dot_product_attention(q[:, heads], k, v)
         share = attended[..., width + 1, None]  # of the far groups in each query's attention
         return self.attention.join_heads(attended[..., :width] + share * moved)
 
@@ -240,10 +246,10 @@ class GroupedFrames:
         """What the attention sees of the frames, `[stop - start, channels]` float32."""
         return self.layer.attention_input(self.source(start, stop)[None])[0].float()
 
-    def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _keys_values(self, x: Tensor) -> KeysValues:
         """Keys and values of `x` [F, channels], with room for weights."""
         k, v = self.attention.keys_values(x.to(self.dtype)[None])
-        return pad(k, (0, EXTRA_CHANNELS)), pad(v, (0, EXTRA_CHANNELS))
+        return KeysValues(pad(k, (0, EXTRA_CHANNELS)), pad(v, (0, EXTRA_CHANNELS)))
 
     def _projections(self) -> tuple[Tensor, Tensor]:
         """The matrices of keys and values, `[heads, D, channels]` float32, wherever their weights are kept."""
@@ -253,6 +259,8 @@ class GroupedFrames:
         key_rows, value_rows = ((a - b)[0].float().mT for a, b in zip(of_unit, of_zero, strict=True))
         return key_rows, value_rows
 
-    def _totals(self, x: Tensor, assignment: Tensor) -> Totals:
+    def _totals(self, x: Tensor, index: int) -> Totals:
+        """What the frames `x` of a piece add up to."""
+        assignment = self.assignments[index]
         counts = torch.bincount(assignment, minlength=len(self.centres)).float()
         return Totals(counts, torch.zeros_like(self.centres).index_add_(0, assignment, x), x.T @ x)

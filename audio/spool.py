@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-MEMORY_BYTES = 64 << 20  # one spool keeps at most this much in memory
+MEMORY_BYTES = 32 << 20  # one spool keeps at most this much in memory
 _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # living maps by their address
 
 
