@@ -138,11 +138,7 @@ def _seams(video: Any) -> list[int]:
     """First frames of the windows after the first, of a video that our sampler made; nothing is guessed of others."""
     from ..video_io.video import StoredVideo
 
-    if not isinstance(video, StoredVideo):
-        return []
-    # The windows are the store's own matter so far: a video has no public word for them.
-    starts, first, end = video._frames._starts, video._start, video._stop
-    return [start - first for start in starts if first < start < end]
+    return video.seams if isinstance(video, StoredVideo) else []
 
 
 def _temp_folder() -> Path:

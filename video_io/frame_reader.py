@@ -28,6 +28,11 @@ class FrameReader:
     def __len__(self) -> int:
         return self._starts[-1]
 
+    @property
+    def window_starts(self) -> list[int]:
+        """First frame of every window, in order."""
+        return self._starts[:-1]
+
     def iter_frames(
         self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
     ) -> Iterator[np.ndarray]:

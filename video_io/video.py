@@ -93,6 +93,12 @@ class StoredVideo:
         """Length of the picture in seconds."""
         return float(self.get_frame_count() / self.get_frame_rate())
 
+    @property
+    def seams(self) -> list[int]:
+        """Frames of this view at which another window of the sampler begins, in rising order."""
+        inside = (first - self._start for first in self._frames.window_starts)
+        return [frame for frame in inside if 0 < frame < self.get_frame_count()]
+
     def get_bit_depth(self) -> int:
         """Bits per channel of the stored frames."""
         return 8

@@ -117,6 +117,15 @@ def test_a_view_of_a_view_counts_from_the_view(video):
         part.iter_frames(0, 6)
 
 
+def test_seams_are_the_frames_where_another_window_begins(video):
+    starts = video._frames.window_starts
+    assert starts[0] == 0
+    assert len(starts) > 1
+    assert video.seams == starts[1:]
+    second = starts[1]
+    assert video.as_trimmed(second / 25).seams == [start - second for start in starts[2:]]
+
+
 @pytest.mark.parametrize(("start", "duration", "strict"), [(1.6, 0, False), (0, -1, False), (1.0, 0.7, True)])
 def test_a_view_without_frames_or_shorter_than_asked_is_none(video, start, duration, strict):
     assert video.as_trimmed(start, duration, strict) is None
