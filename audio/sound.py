@@ -20,6 +20,7 @@ from .spool import Spool, release
 log = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 1 << 20  # samples of one channel that are worked on at a time
+FRAMES_PER_RELEASE = 1_000  # video frames between two releases of a mapped sound
 AUDIBLE_RMS = 10 ** (-50 / 20)  # -50 dBFS: below speech at -23 LUFS, above the noise of a quiet room
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
 MIN_FPS, MAX_FPS = 1, 240
@@ -163,12 +164,13 @@ def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) ->
         bool `[frames]`.
     """
     ends = [len(wave) * frame // frames for frame in range(frames + 1)]
-    return torch.tensor(
-        [
-            bool(wave[first:end].square().mean().sqrt() > threshold) if end > first else False
-            for first, end in pairwise(ends)
-        ]
-    )
+    audible = torch.zeros(frames, dtype=torch.bool)
+    for frame, (first, end) in enumerate(pairwise(ends)):
+        if end > first:
+            audible[frame] = wave[first:end].square().mean().sqrt() > threshold
+        if frame % FRAMES_PER_RELEASE == 0:
+            release(wave)
+    return audible
 
 
 def resampled(sound: Sound, rate: int, *, mono: bool = False, quality: str = "HQ", folder: Path | None = None) -> Sound:

@@ -22,7 +22,7 @@ from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  # Hz; every wav2vec 2.0 was trained on it
-CONV_SECONDS = 8  # of sound that go through the convolutions at a time: 50 MB per activation of the base model
+CONV_SECONDS = 4  # of sound that go through the convolutions at a time: 26 MB per activation of the base model
 END_CONTEXT_FRAMES = 1_500  # a minute at 25 fps; four times what wav2vec 2.0 heard at once in training
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
