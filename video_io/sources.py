@@ -80,7 +80,7 @@ class ImageFrames:
         if not self.images.is_floating_point():
             raise UserError(f"The images are {self.images.dtype}; floats from 0 to 1 are needed: connect an IMAGE.")
         if shape[0] == 0:
-            raise UserError("There are no frames to save: the images input is empty.")
+            raise UserError("There are no frames: the images input is empty.")
         if shape[1] == 0 or shape[2] == 0:
             raise UserError(f"The images are {shape[2]}×{shape[1]} pixels: at least 1×1 is needed.")
 
@@ -118,7 +118,7 @@ class StoredFrames:
         self.rate = exact_rate(Fraction(video.get_frame_rate()))
         self.count = video.get_frame_count()
         if self.count == 0:
-            raise UserError("There are no frames to save: the video is empty.")
+            raise UserError("There are no frames: the video is empty.")
 
     def frames(self) -> Iterator[Frame]:
         """Frames [H, W, 3] uint8."""

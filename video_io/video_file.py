@@ -82,7 +82,7 @@ class FileFrames:
         except av.error.FFmpegError as error:
             raise UserError(f"The video cannot be read ({error}): connect a video file that plays.") from error
         if first is None:
-            raise UserError("There are no frames to save: the video is empty.")
+            raise UserError("There are no frames: the video is empty.")
         self.height, self.width, self.channels = first.shape
 
     def frames(self) -> Iterator[np.ndarray]:
