@@ -17,10 +17,11 @@ from playwright.sync_api import Page, sync_playwright
 VIEW = {"width": 1920, "height": 1080}
 PIXELS = 1.5  # of the picture, per pixel of the page
 JPEG_QUALITY = 85
-HIDDEN = (
-    ".side-tool-bar-container, .comfyui-body-top, .comfyui-body-bottom, .graph-canvas-menu, .p-toast, .p-dialog-mask, "
-    "[class*=minimap]"
-)
+# Only the canvas and what lies on nodes: menus and bars have other names in every editor.
+BARE = """
+    body * { visibility: hidden !important }
+    #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important }
+"""
 FIT = """(types) => {
     const items = types.length
         ? app.graph.nodes.filter((node) => types.includes(node.type)) : [...app.graph.nodes, ...app.graph.groups];
@@ -69,7 +70,7 @@ def fit(page: Page, *node_types: str) -> dict[str, float]:
         Where they are then on the page.
     """
     page.keyboard.press("Escape")
-    page.add_style_tag(content=f"{HIDDEN} {{ display: none !important }}")
+    page.add_style_tag(content=BARE)
     page.wait_for_timeout(500)
     width, height, view_width, view_height = page.evaluate(FIT, list(node_types))
     page.wait_for_timeout(1500)

@@ -20,7 +20,7 @@ from comfy_server import ComfyServer
 from editor import Editor, launch
 from environment import CACHE, Environment, find_core
 from playwright.sync_api import sync_playwright
-from screenshot import PIXELS, VIEW, fit, shoot
+from screenshot import VIEW, fit, shoot
 from talking_picture import PICTURE, SPEECH
 from tiny import load, make_small
 
@@ -45,7 +45,7 @@ def main() -> None:
                 shutil.copy(file, base / "input")
             browser = launch(driver)
             files = frontend.download(CACHE)
-            take(Editor(browser, server.url, files, viewport=VIEW, device_scale_factor=PIXELS), options.folder)
+            take(Editor(browser, server.url, files, viewport=VIEW), options.folder)
             browser.close()
 
 
