@@ -282,9 +282,10 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
 
 
 def _embeds_facts(embeds: AudioEmbeds) -> str:
-    """What web/report.js shows on the node: how long the video will be, and for how many speakers."""
+    """What web/report.js shows on the node: the log's line, and what it means in seconds and for how many speakers."""
     speakers = "1 speaker" if embeds.speakers == 1 else f"{embeds.speakers} speakers"
-    return f"{embeds.frames} frames, {embeds.frames / embeds.fps:.2f} s, {embeds.fps:g} fps, {speakers}"
+    facts = f"{embeds.frames / embeds.fps:.2f} s, {embeds.fps:g} fps, {speakers}"
+    return f"Audio embeds created, actual frames: {embeds.frames}\n{facts}"
 
 
 def _voice_tooltip(voice: int) -> str:

@@ -7,7 +7,7 @@
 import { app } from "../../scripts/app.js";
 
 app.registerExtension({
-  name: "InfiniteTalk.LoadAudio",
+  name: "infinitetalk.load_audio",
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name !== "InfiniteTalkLoadAudio") return;
     const inputs = nodeData.input.required;

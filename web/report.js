@@ -5,8 +5,8 @@
 
 import { app } from "../../scripts/app.js";
 
-// Of one line and of three, with the margins that the editor leaves around them; longer texts scroll.
-const HEIGHTS = { InfiniteTalkAudioEmbeds: 42, SaveVideoWithAudio: 68 };
+// Of two lines and of three, with the margins that the editor leaves around them; longer texts scroll.
+const HEIGHTS = { InfiniteTalkAudioEmbeds: 55, SaveVideoWithAudio: 68 };
 const WIDGET = "report";
 const STYLE = {
   font: "11px sans-serif",
@@ -43,7 +43,7 @@ function show(node, output) {
 }
 
 app.registerExtension({
-  name: "InfiniteTalk.Report",
+  name: "infinitetalk.report",
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!(nodeData.name in HEIGHTS)) return;
     // Texts and players are no inputs: the editor would send its player to the server, for which that is another job,

@@ -14,7 +14,7 @@ from .tiny import load, make_small
 
 SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0
-LENGTH = "25 frames, 1.00 s, 25 fps, 1 speaker"
+LENGTH = "Audio embeds created, actual frames: 25\n1.00 s, 25 fps, 1 speaker"
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ TITLE_HEIGHT, SLOT_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 30, 20, 24, 14
 # Nodes that need more room than slots and widgets: text fields, pictures, players, what is told while they work.
 ROOMY = {
     "LoadImage": 340, "LoadVideo": 300, "CLIPTextEncode": 170, "InfiniteTalkLoadAudio": 220,
-    "InfiniteTalkAudioEmbeds": 240, "InfiniteTalkSpeakerMasks": 190, "InfiniteTalkSampler": 690,
+    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 190, "InfiniteTalkSampler": 690,
     "SaveVideoWithAudio": 420,
 }  # fmt: skip
+# What nodes grow to by a run, with a preview, a line of text, a player: room that their group leaves them.
+AFTER_A_RUN = {"InfiniteTalkAudioEmbeds": 275, "InfiniteTalkSampler": 940, "SaveVideoWithAudio": 750}
 # Widgets that the editor adds behind one of the node's own, with the value that it writes for them.
 FILE_BUTTON, FIXED_SEED = "image", "fixed"
 COLUMN_GAP, NODE_GAP, GROUP_GAP, GROUP_SIDE, GROUP_HEAD, TOP = 20, 26, 20, 20, 40, -10
@@ -192,7 +194,7 @@ class EditorGraph:
     def _put(self, node: Node, height: int, side: int) -> None:
         node.pos = [self._left + side, self._top + TITLE_HEIGHT]
         node.size = [self._width - 2 * side, height]
-        self._top += TITLE_HEIGHT + height + NODE_GAP
+        self._top += TITLE_HEIGHT + max(height, AFTER_A_RUN.get(node.kind, 0)) + NODE_GAP
 
     def as_json(self, graph_id: str) -> dict[str, Any]:
         """The whole graph as the editor saves it.
