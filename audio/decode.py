@@ -1,4 +1,4 @@
-"""Any sound file or sound track → samples, to the sample.
+"""Any sound file or sound track -> samples, to the sample.
 
 libsndfile (through soundfile) reads WAV, FLAC, MP3, Ogg and their like; what it does not know goes through the bundled
 ffmpeg. Only the part that is asked for is kept, and a long part is kept on disk.

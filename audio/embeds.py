@@ -1,4 +1,4 @@
-"""Voices → what the sampler needs of them: an embedding per frame and speaker, and the sound for the file."""
+"""Voices -> what the sampler needs of them: an embedding per frame and speaker, and the sound for the file."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eigh
 MAX_LOG_FACTOR = 4.0
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
-Source = Callable[[int, int], Tensor]  # frames start, stop → [stop - start, channels]
+Source = Callable[[int, int], Tensor]  # frames start, stop -> [stop - start, channels]
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ class GroupedFrames:
     """All frames of one layer's input, each assigned to the nearest of a fixed number of them.
 
     The sums of `exp(q·k)` and of `exp(q·k)·v` over a group are taken for those of a normal distribution: the mean
-    member's, times the count, times `exp(½ qᵀΣq)` with the covariance Σ of the group's keys, and the value moved by
-    `cov(v, k)·q`. Σ is taken over all far groups together; keys and values are linear in the frames, so it follows
+    member's, times the count, times `exp(q·Cq / 2)` with the covariance C of the group's keys, and the value moved by
+    `cov(v, k)·q`. C is taken over all far groups together; keys and values are linear in the frames, so it follows
     from one covariance of the frames. Weights travel in `EXTRA_CHANNELS` of keys and queries: a mask of queries by keys
     would be the one thing here that needs much memory.
     """
@@ -209,7 +209,7 @@ class GroupedFrames:
         self.far = self.far + self._totals(self._seen(*self.pieces[index]), index)
 
     def attend(self, q: Tensor, near: Iterable[KeysValues]) -> Tensor:
-        """Queries `[1, heads, F, D]` over the near frames and the summary of all others → `[1, F, channels]`."""
+        """Queries `[1, heads, F, D]` over the near frames and the summary of all others -> `[1, F, channels]`."""
         means, counts = self.far.means()
         summary = self._keys_values(means)
         width = q.shape[-1]

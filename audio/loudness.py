@@ -90,5 +90,5 @@ def _gated(power: np.ndarray) -> float:
 
 
 def _lufs(power: float) -> float:
-    """Mean square of the weighted mono sound → LUFS (BS.1770's offset of 0.691 LU)."""
+    """Mean square of the weighted mono sound -> LUFS (BS.1770's offset of 0.691 LU)."""
     return -0.691 + 10.0 * float(np.log10(power)) if power > 0 else float("-inf")

@@ -42,7 +42,7 @@ def mixed(voices: Sequence[Sound], starts: Sequence[Fraction], folder: Path | No
 
 
 def with_channels(piece: Tensor, channels: int) -> Tensor:
-    """`[c, n]` → `[channels, n]`: mono to front left and right, all others to their own channels."""
+    """`[c, n]` -> `[channels, n]`: mono to front left and right, all others to their own channels."""
     if piece.shape[0] == channels:
         return piece
     wide = piece.new_zeros(channels, piece.shape[1])

@@ -134,7 +134,7 @@ def _waveform_and_rate(audio: Any, name: str) -> tuple[Tensor, int]:
 
 
 def exact_fps(fps: float) -> Fraction:
-    """The frame rate as the fraction that was meant: 29.97 → 2997/100, 23.976023976… → 24000/1001.
+    """The frame rate as the fraction that was meant: 29.97 -> 2997/100, 23.976023976… -> 24000/1001.
 
     Raises `UserError` outside 1 to 240.
     """

@@ -1,4 +1,4 @@
-"""Speech → one embedding per video frame, as InfiniteTalk was trained on them."""
+"""Speech -> one embedding per video frame, as InfiniteTalk was trained on them."""
 
 from __future__ import annotations
 

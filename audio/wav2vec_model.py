@@ -93,7 +93,7 @@ class ConvLayer(nn.Module):
             self.layer_norm = ops.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels before, T] → [B, channels, T']."""
+        """[B, channels before, T] -> [B, channels, T']."""
         x = self.conv(x)
         if self.layer_norm is not None:
             x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
@@ -101,7 +101,7 @@ class ConvLayer(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """The convolutional front: waveform → one feature every 20 ms."""
+    """The convolutional front: waveform -> one feature every 20 ms."""
 
     def __init__(self, config: Wav2VecConfig, ops: Any) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class FeatureExtractor(nn.Module):
         return ChannelStats(mean.cpu().double(), variance.cpu().double(), y.shape[1])
 
     def forward(self, wave: Tensor, stats: ChannelStats | None) -> Tensor:
-        """`wave` [T] → features [T', conv channels]; `stats` are those of the whole sound that `wave` is part of."""
+        """`wave` [T] -> features [T', conv channels]; `stats` are those of the whole sound that `wave` is part of."""
         x = wave[None, None]  # [1, 1, T]
         layers = list(self.conv_layers)
         if self.group_norm:
@@ -126,7 +126,7 @@ class FeatureExtractor(nn.Module):
 
     @staticmethod
     def _normalise(layer: ConvLayer, x: Tensor, stats: ChannelStats) -> Tensor:
-        """The first convolution and its group norm, as one scale and shift per channel: [1, 1, T] → [1, C, T']."""
+        """The first convolution and its group norm, as one scale and shift per channel: [1, 1, T] -> [1, C, T']."""
         y = layer.conv(x)
         norm = layer.layer_norm
         # In float32 and on y's device wherever the memory management left the parameters.
@@ -137,7 +137,7 @@ class FeatureExtractor(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """Convolutional features → the transformer's width."""
+    """Convolutional features -> the transformer's width."""
 
     def __init__(self, config: Wav2VecConfig, ops: Any) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class FeatureProjection(nn.Module):
         self.projection = ops.Linear(config.conv_channels[-1], config.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, conv channels] → [B, F, channels]."""
+        """[B, F, conv channels] -> [B, F, channels]."""
         return self.projection(self.layer_norm(x))
 
 
@@ -160,7 +160,7 @@ class PositionalConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → the same shape."""
+        """[B, F, channels] -> the same shape."""
         frames = x.shape[1]
         # An even kernel gives one value too many at the end.
         y = self.conv(x.transpose(1, 2))[..., :frames]
@@ -179,19 +179,19 @@ class Attention(nn.Module):
         self.out_proj = ops.Linear(config.channels, config.channels)
 
     def queries(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → [B, heads, F, channels per head]."""
+        """[B, F, channels] -> [B, heads, F, channels per head]."""
         return self._by_head(self.q_proj(x))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, F, channels] → keys and values, [B, heads, F, channels per head] each."""
+        """[B, F, channels] -> keys and values, [B, heads, F, channels per head] each."""
         return self._by_head(self.k_proj(x)), self._by_head(self.v_proj(x))
 
     def join_heads(self, attended: Tensor) -> Tensor:
-        """What each head took, [B, heads, F, channels per head] → [B, F, channels]."""
+        """What each head took, [B, heads, F, channels per head] -> [B, F, channels]."""
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """All frames over all frames: [B, F, channels] → the same shape."""
+        """All frames over all frames: [B, F, channels] -> the same shape."""
         return self.join_heads(F.scaled_dot_product_attention(self.queries(x), *self.keys_values(x)))
 
     def _by_head(self, x: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class FeedForward(nn.Module):
         self.output_dense = ops.Linear(config.feed_forward, config.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → the same shape."""
+        """[B, F, channels] -> the same shape."""
         return self.output_dense(F.gelu(self.intermediate_dense(x)))
 
 
@@ -227,7 +227,7 @@ class EncoderLayer(nn.Module):
         return self.layer_norm(x) if self.stable else x
 
     def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The rest of the layer: its input and the attention's output, [B, F, channels] → the same shape."""
+        """The rest of the layer: its input and the attention's output, [B, F, channels] -> the same shape."""
         if self.stable:
             x = x + attended
             return x + self.feed_forward(self.final_layer_norm(x))
@@ -235,7 +235,7 @@ class EncoderLayer(nn.Module):
         return self.final_layer_norm(x + self.feed_forward(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, channels] → the same shape."""
+        """[B, F, channels] -> the same shape."""
         return self.after_attention(x, self.attention(self.attention_input(x)))
 
 
@@ -250,7 +250,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config, ops) for _ in range(config.layers))
 
     def begin(self, x: Tensor) -> Tensor:
-        """Projected features with their positions, [B, F, channels] → the first layer's input, the same shape."""
+        """Projected features with their positions, [B, F, channels] -> the first layer's input, the same shape."""
         x = x + self.pos_conv_embed(x)
         return x if self.stable else self.layer_norm(x)
 

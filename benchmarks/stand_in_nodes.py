@@ -21,12 +21,12 @@ PIECE_FRAMES = 1000
 
 
 def half_of_the_noise(apply_model: Any, args: dict[str, Any]) -> Tensor:
-    """In place of the transformer: `[B, 16, T, H/8, W/8]` → the same."""
+    """In place of the transformer: `[B, 16, T, H/8, W/8]` -> the same."""
     return args["input"] * 0.5
 
 
 def encode_pictures(pixels: Tensor) -> Tensor:
-    """In place of the VAE's encoder: `[F, H, W, 3]` → `[1, 16, (F-1)/4+1, H/8, W/8]`."""
+    """In place of the VAE's encoder: `[F, H, W, 3]` -> `[1, 16, (F-1)/4+1, H/8, W/8]`."""
     return pixels[::4, ::8, ::8, :1].permute(3, 0, 1, 2)[None].expand(1, 16, -1, -1, -1).clone()
 
 

@@ -38,7 +38,7 @@ def register_model_folder() -> None:
 
 
 def model_choices() -> dict[str, Path]:
-    """What the loader offers: name → file, or folder with a config.json; names are paths inside the model folders."""
+    """What the loader offers: name -> file, or folder with a config.json; names are paths inside the model folders."""
     choices: dict[str, Path] = {}
     for kind in MODEL_FOLDERS:
         for root in folder_paths.get_folder_paths(kind) if kind in folder_paths.folder_names_and_paths else []:

@@ -57,7 +57,7 @@ def _heard(voices: Voices, window: Window, end_padding: EndPadding) -> list[Any]
     parts: list[Any] = [seats, len(voices) == 1]
     for voice in seats.unique().tolist():
         features, silence = voices.features[voice], voices.silence[voice]
-        rows = features[max(0, window.start - reach) : stop]  # [≤ W + 4, layers, channels]
+        rows = features[max(0, window.start - reach) : stop]  # [<= W + 4, layers, channels]
         beyond = max(0, stop - len(features))
         after = None
         if beyond:

@@ -41,7 +41,7 @@ class InfiniteTalkConfig:
 
 
 class AudioProjection(nn.Module):
-    """Audio embeddings → audio tokens (`audio_proj`)."""
+    """Audio embeddings -> audio tokens (`audio_proj`)."""
 
     def __init__(self, config: InfiniteTalkConfig, operations: Any, **factory: Any) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class AudioProjection(nn.Module):
         """Project the windows of all speakers and put their tokens side by side.
 
         Args:
-            embeddings: `[speakers, F, 5, layers, channels]`, F ≡ 1 (mod 4).
+            embeddings: `[speakers, F, 5, layers, channels]`, F = 1 mod 4.
 
         Returns:
             `[T, speakers · tokens, D]`, speaker 1's tokens first.

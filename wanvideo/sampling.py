@@ -216,7 +216,7 @@ class WindowLoop:
         }
 
     def _project(self, embeddings: Tensor) -> Tensor:
-        """`[speakers, F, 5, layers, channels]` → audio tokens `[T, N, D]` float32."""
+        """`[speakers, F, 5, layers, channels]` -> audio tokens `[T, N, D]` float32."""
         patcher = self.models.infinitetalk
         infinitetalk: InfiniteTalk = patcher.model
         # Its few weights are cast to the device as they are used: loading all of the model could push out the base.

@@ -54,7 +54,7 @@ class Window:
 
 
 def latent_frames(frames: int) -> int:
-    """Latent frames of a clip of `frames` video frames (`frames` ≡ 1 mod 4)."""
+    """Latent frames of a clip of `frames` video frames (`frames` = 1 mod 4)."""
     return (frames - 1) // LATENT_STRIDE + 1
 
 

@@ -14,7 +14,7 @@ READ_BY_THE_EDITOR = {"mp4 h264": "video/mp4", "mp4 av1": "video/mp4", "webm vp9
 # Older editors say that there is no graph, newer ones offer the file as an input.
 TAKEN_AS_A_VIDEO = """document.body.innerText.includes("Unable to find workflow")
     || app.graph.nodes.some((node) => node.type === "LoadVideo")"""
-LARGE_NOTE = "Ein langer Text über Sprache; 说话的人 = \\ # 🎤\n" * 12_000  # 1 MB in the file
+LARGE_NOTE = "Ein langer Text über Sprache; \u8bf4\u8bdd\u7684\u4eba = \\ # \U0001f3a4\n" * 12_000  # 1 MB in the file
 
 
 def save_a_picture(editor: Editor, client: ComfyClient, note: str, **widgets: object) -> tuple[Graph, dict[str, str]]:
@@ -38,7 +38,9 @@ def save_a_picture(editor: Editor, client: ComfyClient, note: str, **widgets: ob
 def test_the_graph_comes_back_from_every_format_that_the_editor_reads(
     editor: Editor, client: ComfyClient, file_format: str
 ):
-    graph, file = save_a_picture(editor, client, "说话的人 🎤", format=file_format, crf=30, audio_bitrate=96)
+    graph, file = save_a_picture(
+        editor, client, "\u8bf4\u8bdd\u7684\u4eba \U0001f3a4", format=file_format, crf=30, audio_bitrate=96
+    )
     editor.new()
 
     editor.drop(file, READ_BY_THE_EDITOR[file_format])

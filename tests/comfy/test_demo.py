@@ -30,7 +30,7 @@ def demo(*arguments: object) -> list[str]:
 @needs_project_venv
 def test_it_runs_on_a_server_that_is_there(server: ComfyServer, tmp_path: Path):
     sound = helpers.write_speech(tmp_path, 0.6, rate=32_000, channels=2)
-    output = tmp_path / "视频 folder" / "talk.mp4"
+    output = tmp_path / "\u89c6\u9891 folder" / "talk.mp4"
 
     made = subprocess.run(
         demo("--server", server.url, "--audio", sound, "--output", output, "--json"),

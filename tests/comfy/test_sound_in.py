@@ -61,7 +61,7 @@ def test_sound_of_a_video_under_a_difficult_name(
 ):
     import imageio_ffmpeg
 
-    video = tmp_path / "它's “talk” 😀.mp4"
+    video = tmp_path / "\u5b83's “talk” \U0001f600.mp4"
     subprocess.run(
         [
             *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-i", str(helpers.write_speech(tmp_path, 0.4))),

@@ -47,5 +47,5 @@ def multi(golden_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def padded(text: torch.Tensor) -> torch.Tensor:
-    """Text rows as core's encoder gives them: zeros up to 512. `[L, 4096]` → `[1, 512, 4096]`."""
+    """Text rows as core's encoder gives them: zeros up to 512. `[L, 4096]` -> `[1, 512, 4096]`."""
     return torch.nn.functional.pad(text.float(), (0, 0, 0, 512 - text.shape[0]))[None]

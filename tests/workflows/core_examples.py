@@ -18,22 +18,9 @@ WAN_RATE = 16.0
 """Frames per second of what Wan 2.1 makes."""
 
 
-CORE_SETTINGS = """
-## Settings · 设置
-
-| | steps | cfg | shift | sampler |
-|---|---|---|---|---|
-{}
-"""
-TEXT_NOTES = Notes("text_to_video", CORE_SETTINGS.format("| 1.3B | 30 | 6 | 8 | uni_pc, simple |"), (210, 190, 250))
-IMAGE_NOTES = Notes("image_to_video", CORE_SETTINGS.format("| 480p | 20 | 6 | 8 | uni_pc, simple |"), (170, 150, 270))
-ANIMATE_NOTES = Notes(
-    "wan_animate",
-    CORE_SETTINGS.format(
-        "| with the LoRA · 用 LoRA | 6 | 1 | 8 | euler, simple |\n| without · 不用 | 20 | 1 | 8 | euler, simple |"
-    ),
-    (220, 200, 310),
-)
+TEXT_NOTES = Notes("text_to_video", "text_to_video", (210, 190, 250))
+IMAGE_NOTES = Notes("image_to_video", "image_to_video", (170, 150, 270))
+ANIMATE_NOTES = Notes("wan_animate", "wan_animate", (220, 200, 310))
 IMAGES_NOTES = Notes("images_and_sound", None, (170, 150))
 
 

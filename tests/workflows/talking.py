@@ -31,16 +31,6 @@ NEGATIVE = ", ".join(
      "frozen picture")
 )  # fmt: skip
 FAST = {"steps": 6, "shift": 2.0, "text_cfg": 1.0, "audio_cfg": 1.0}
-SETTINGS = """
-## Settings · 设置
-
-| | steps | shift | text_cfg | audio_cfg |
-|---|---|---|---|---|
-| best 480p · 最佳 480p | 40 | 7 | 5 | 4 |
-| best 720p · 最佳 720p | 40 | 11 | 5 | 4 |
-| FusionX LoRA | 8 | 2 | 1 | 2 |
-| lightx2v LoRA | 4–6 | 2 | 1 | 1 |
-"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         voices[0].title = "Speech, left"
         masks = [graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)]
         graph.connect(masks[0], sampler, "speaker_masks")
-    add_notes(graph, Notes(example.name, SETTINGS, example.note_heights))
+    add_notes(graph, Notes(example.name, "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
     graph.column(540)

@@ -209,7 +209,7 @@ def test_nothing_can_be_added_once_the_store_is_closed_or_complete(tmp_path):
 
 
 def test_paths_with_spaces_and_other_scripts_work(tmp_path):
-    root = tmp_path / "Ordner mit Leerzeichen" / "视频 кадры"
+    root = tmp_path / "Ordner mit Leerzeichen" / "\u89c6\u9891 \u043a\u0430\u0434\u0440\u044b"
     with open_store(root) as store:
         add_windows(store)
     with open_store(root) as store:

@@ -39,7 +39,7 @@ class Writer:
         )
 
     def work(self, root: Path, deadly_moment: int) -> tuple[int, int]:
-        """Exit status (−9: killed) and moments counted of a job on the run under `root`."""
+        """Exit status (-9: killed) and moments counted of a job on the run under `root`."""
         self._process.stdin.write(f"{root} {deadly_moment}\n")
         self._process.stdin.flush()
         status, moments = self._process.stdout.readline().split()

@@ -8,7 +8,7 @@ import pytest
 from infinitetalk.video_io.metadata import write_ffmetadata
 
 WORKFLOW = {
-    "nodes": [{"id": 1, "text": 'line\nbreak = ; # \\ "quotes" [STREAM] 你好 🎬 é', "value": 0.1}],
+    "nodes": [{"id": 1, "text": 'line\nbreak = ; # \\ "quotes" [STREAM] \u4f60\u597d \U0001f3ac é', "value": 0.1}],
     "extra": {"empty": "", "none": None, "yes": True},
 }
 PROMPT = {"1": {"class_type": "X", "inputs": {"a": ["2", 0]}, "is_changed": [float("nan")]}}
@@ -27,7 +27,7 @@ def test_workflow_and_prompt_come_back_from_every_format(save, media, name):
 @pytest.mark.parametrize("name", READ_BY_THE_EDITOR)
 def test_a_large_workflow_stands_in_front_of_the_frames(save, media, name):
     """The editor reads the first 64 MiB of an mp4 and the first 2 MiB of a webm."""
-    large = {"nodes": [{"id": index, "text": "你好 = ;#\\" * 20} for index in range(4000)]}
+    large = {"nodes": [{"id": index, "text": "\u4f60\u597d = ;#\\" * 20} for index in range(4000)]}
     text = json.dumps(large)
     assert 1_000_000 < len(text) < 2_000_000
     saved = save(media.make_pictures(30, 64, 64), media.make_sound(1.2), format=name, tags={"workflow": large})

@@ -90,7 +90,7 @@ def test_a_value_cannot_bring_a_path_with_it():
         "a\nb",
         "a\0b",
         "x" * 300,
-        "🎬" * 100,
+        "\U0001f3ac" * 100,
     ],
 )
 def test_a_prefix_that_leaves_the_output_folder_or_is_no_name_is_refused(tmp_path, prefix):
@@ -119,7 +119,7 @@ def test_the_longest_names_that_fit_are_taken(save, media, prefix):
         ("-vf/-y", "-vf", "-y_00001_.mp4"),
         ("%", "", "%_00001_.mp4"),
         ("%05d", "", "%05d_00001_.mp4"),
-        ("🎬 你好 é'\"$(x)`;&", "", "🎬 你好 é'\"$(x)`;&_00001_.mp4"),
+        ("\U0001f3ac \u4f60\u597d é'\"$(x)`;&", "", "\U0001f3ac \u4f60\u597d é'\"$(x)`;&_00001_.mp4"),
         ("http:", "", "http:_00001_.mp4"),
         ("concat:a|b", "", "concat:a|b_00001_.mp4"),
         ("a..b", "", "a..b_00001_.mp4"),
