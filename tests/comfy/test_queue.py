@@ -18,11 +18,13 @@ def test_progress_counts_every_step_of_every_window(client: ComfyClient, picture
 
     # 25 frames: window 0 has 17, window 1 brings 8 of its 12 new ones.
     counted = [event.data["value"] for event in helpers.sampler_progress(prompt, result.events)]
-    assert counted == [1, 2, 3, 4, 5, 6]
+    assert counted == sorted(set(counted))  # newer cores leave out a step that follows the last one within a blink
+    assert (counted[0], counted[-1]) == (1, 6)
     assert {event.data["max"] for event in helpers.sampler_progress(prompt, result.events)} == {6}
     sampler = find_node(prompt, "InfiniteTalkSampler")
     texts = [e.data["text"] for e in result.events if e.kind == "progress_text" and e.data["node"] == sampler]
-    assert any(text.startswith("Window 2 of 2, step 1 of 3") for text in texts)
+    steps = [f"Window {window} of 2, step {step} of 3" for window in (1, 2) for step in (1, 2, 3)]
+    assert [text.rpartition(",")[0] for text in texts if text.startswith("Window")] == steps
 
 
 def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyClient, picture: Path, tmp_path: Path):
