@@ -124,9 +124,11 @@ def memory(pid: int) -> Peak:
     import psutil
 
     now = Peak()
-    with_children = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for process in with_children:
+    server = psutil.Process(pid)
+    for process in (server, *server.children(recursive=True)):
         try:
+            if process != server and process.cmdline() == server.cmdline():
+                continue  # not yet ffmpeg: between fork and exec a child shows its parent's memory as its own
             rss = process.memory_info().rss / MB
             status = Path(f"/proc/{process.pid}/status")
             own = rss
