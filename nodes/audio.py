@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as mm
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
 from ..errors import UserError
+from .feedback import progress_callback
+from .folders import temp_folder
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
-    from ..audio.layer_sweep import Progress
     from ..audio.wav2vec import Wav2VecEncoder
 
 __all__ = [
@@ -150,7 +150,7 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
             input_file(audio),
             start_time,
             duration,
-            folder=_temp_folder(),
+            folder=temp_folder(),
             on_block=mm.throw_exception_if_processing_interrupted,
         )
         return io.NodeOutput(sound.to_audio(), float(sound.seconds))
@@ -182,13 +182,6 @@ def input_file(name: str) -> Path:
             f"The sound file {name!r} is not in ComfyUI's {root.name} folder: upload it or choose another one."
         )
     return path
-
-
-def _temp_folder() -> Path:
-    """ComfyUI's temporary folder, for sounds and embeddings that are too long for memory."""
-    folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class InfiniteTalkAudioEmbeds(io.ComfyNode):
@@ -275,8 +268,8 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
             normalize_loudness=normalize_loudness,
             fps=fps,
             max_frames=max_frames,
-            progress=_progress(),
-            folder=_temp_folder(),
+            progress=progress_callback(),
+            folder=temp_folder(),
         )
         return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps, ui={"text": [_embeds_facts(embeds)]})
 
@@ -294,14 +287,3 @@ def _voice_tooltip(voice: int) -> str:
     if voice <= 2:
         return text
     return f"{text} InfiniteTalk is trained on two: no more than two may be heard at the same time."
-
-
-def _progress() -> Progress:
-    """Core's progress bar as a callback that also lets an interrupt through."""
-    bar = comfy.utils.ProgressBar(1)
-
-    def report(done: int, total: int) -> None:
-        mm.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return report

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import comfy.utils
-import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..errors import UserError
-from .feedback import say
+from .feedback import progress_callback, say
+from .folders import temp_folder
 from .types import CATEGORY
 
 if TYPE_CHECKING:
@@ -95,8 +93,8 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
             _sound(own_sound if audio is None else audio),
             wanted,
             _seams(video),
-            folder=_temp_folder(),
-            progress=_progress(),
+            folder=temp_folder(),
+            progress=progress_callback(),
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
         say(cls.hidden.unique_id, report.verdict)
@@ -139,21 +137,3 @@ def _seams(video: Any) -> list[int]:
     from ..video_io.video import StoredVideo
 
     return video.seams if isinstance(video, StoredVideo) else []
-
-
-def _temp_folder() -> Path:
-    """ComfyUI's temporary folder."""
-    folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _progress() -> Callable[[int, int], None]:
-    """Core's progress bar as a callback that also lets an interrupt through."""
-    bar = comfy.utils.ProgressBar(1)
-
-    def report(done: int, total: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return report
