@@ -97,7 +97,10 @@ HELPERS = """() => {
             const how = { dataTransfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
             app.canvas.canvas.dispatchEvent(new DragEvent("drop", how));
         },
-        async play(video) {
+        // The player of a file: one of a graph that was open before may still be in the page.
+        player: (name) => [...document.querySelectorAll("video")].find(({ src }) => src.includes(name)),
+        async play(name) {
+            const video = window.tests.player(name);
             video.currentTime = 0;
             await video.play();
             await new Promise((done) => setTimeout(done, 500));
@@ -223,12 +226,19 @@ class Editor:
             buttons = dialog.get_by_role("button", name="Download").all()
             addresses = {button.get_attribute("title") for button in buttons}
             self.page.keyboard.press("Escape")
+            # It fades out; one that is asked for meanwhile would be this one, and gone with it.
+            dialog.wait_for(state="detached")
         else:
             panel.click()
             self.page.locator("[data-testid=missing-model-download-all]").click()
             addresses = set(self.page.evaluate("() => tests.linked.splice(0)"))
         self._warn_of_missing_models(False)
         return addresses
+
+    def play(self, filename: str) -> dict[str, Any]:
+        """Play a saved file for half a second in the node's player; what the player knows of it then."""
+        self.wait_until(f"() => tests.player({json.dumps(filename)})?.readyState >= 2")
+        return self._call("play", filename)
 
     def _warn_of_missing_models(self, warn: bool) -> None:
         setting = "([name, value]) => app.extensionManager.setting.set(name, value)"

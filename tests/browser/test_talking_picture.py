@@ -47,9 +47,9 @@ def finished(page_of_editor: Editor, client: ComfyClient) -> Finished:
     make_small(editor, SECONDS, **SMALL)
     graph = editor.graph()
     seen = editor.run()
-    editor.wait_until("() => document.querySelector('video')?.readyState >= 2")
-    video = editor.page.evaluate("() => tests.play(document.querySelector('video'))")
-    file, reports, graph_afterwards = saved_file(client), editor.reports(), editor.graph()
+    file = saved_file(client)
+    video = editor.play(file["filename"])
+    reports, graph_afterwards = editor.reports(), editor.graph()
     editor.run()
     return Finished(graph, graph_afterwards, seen["texts"], seen["previews"], reports, editor.reports(), video, file)
 
