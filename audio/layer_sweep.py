@@ -13,22 +13,22 @@ Pieces are cut anew in every layer, from the finished output of the layer before
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from .heap import give_back
 from .spool import Spool
 from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
 PIECE_FRAMES = 1_250
 GROUP_VALUES = 1_024 * 768  # numbers in the centres of all groups: a narrower model affords more groups
-HEADS_AT_ONCE = 3  # whose near keys and values are put side by side: all twelve would take 130 MB more
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
+NOBODY = -1e4  # logarithm of the weight of a row that holds no frame; float16 can hold it
 MAX_LOG_FACTOR = 4.0
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -80,12 +80,53 @@ class Totals:
         return (self.moment - means.T @ (means * counts[:, None])) / counts.sum().clamp(min=1)
 
 
-@dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one piece, `[1, heads, frames, channels per head + EXTRA_CHANNELS]`."""
+    """Keys and values of all that is attended to, in one place for the whole layer: a slot per near piece, and groups.
 
-    k: Tensor
-    v: Tensor
+    The order of the rows does not matter. Pieces that come and go in memory of their own would leave holes in it, and
+    attention over all of them would need a copy.
+
+    Args:
+        like: keys of any frames, `[1, heads, frames, channels per head]`.
+        slots: pieces that are near at a time.
+        piece_frames: rows of a slot.
+        groups: rows for the groups, behind the slots.
+    """
+
+    def __init__(self, like: Tensor, slots: int, piece_frames: int, groups: int) -> None:
+        self.width = like.shape[-1]
+        self.slots = slots
+        self.piece_frames = piece_frames
+        shape = (1, like.shape[1], slots * piece_frames + groups, self.width + EXTRA_CHANNELS)
+        self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
+        self.k[..., self.width] = NOBODY
+
+    def put(self, piece: int, k: Tensor, v: Tensor) -> None:
+        """Fill a piece's slot with keys and values `[1, heads, frames, channels per head]`."""
+        rows = self._rows(piece)
+        self._fill(slice(rows.start, rows.start + k.shape[2]), k, v)
+        self.k[:, :, rows.start + k.shape[2] : rows.stop, self.width] = NOBODY
+
+    def remove(self, piece: int) -> None:
+        """Empty a piece's slot."""
+        self.k[:, :, self._rows(piece), self.width] = NOBODY
+
+    def put_groups(self, k: Tensor, v: Tensor, log_counts: Tensor) -> None:
+        """Fill the groups' rows; each counts `exp(log_counts)` times. A value channel shows how much they got."""
+        first = self.slots * self.piece_frames
+        rows = slice(first, first + k.shape[2])
+        self._fill(rows, k, v)
+        self.k[:, :, rows, self.width] = log_counts.to(self.k.dtype)
+        self.k[:, :, rows, self.width + 1] = self.v[:, :, rows, self.width + 1] = 1
+        self.k[:, :, rows.stop :, self.width] = NOBODY
+
+    def _fill(self, rows: slice, k: Tensor, v: Tensor) -> None:
+        self.k[:, :, rows, : self.width], self.v[:, :, rows, : self.width] = k, v
+        self.k[:, :, rows, self.width] = 0
+
+    def _rows(self, piece: int) -> slice:
+        first = piece % self.slots * self.piece_frames
+        return slice(first, first + self.piece_frames)
 
 
 class LayerSweep:
@@ -115,6 +156,7 @@ class LayerSweep:
         source = self._reader(work, 0)
         for piece in self._begun(projected):
             work.append(piece)
+            give_back()
             done += 1
             if progress is not None:
                 progress(done, steps)
@@ -123,6 +165,7 @@ class LayerSweep:
                 if not piece.isfinite().all():
                     raise OverflowError(f"layer {index} left the range of {self.dtype}")
                 outputs.append(self.encoder.output(index, piece)[0])
+                give_back()
                 done += 1
                 if progress is not None:
                     progress(done, steps)
@@ -151,20 +194,18 @@ class LayerSweep:
             yield layer(source(0, self.frames)[None])
             return
         groups = self.reach.group_count(self.frames, layer.attention.k_proj.in_features)
-        members = GroupedFrames(layer, source, self.pieces, groups, self.dtype)
         reach = math.ceil(self.reach.near_frames / self.reach.piece_frames)
-        near: deque[KeysValues] = deque()
+        members = GroupedFrames(layer, source, self.pieces, groups, 2 * reach + 1, self.dtype)
         ready = 0
         for i, (start, stop) in enumerate(self.pieces):
             if i > reach:
-                near.popleft()
                 members.leave(i - reach - 1)
             while ready < min(i + reach + 1, len(self.pieces)):
-                near.append(members.enter(ready))
+                members.enter(ready)
                 ready += 1
             x = source(start, stop)[None]
             q = layer.attention.queries(layer.attention_input(x))
-            yield layer.after_attention(x, members.attend(q, near))
+            yield layer.after_attention(x, members.attend(q))
 
 
 class GroupedFrames:
@@ -178,7 +219,13 @@ class GroupedFrames:
     """
 
     def __init__(
-        self, layer: EncoderLayer, source: Source, pieces: list[tuple[int, int]], groups: int, dtype: torch.dtype
+        self,
+        layer: EncoderLayer,
+        source: Source,
+        pieces: list[tuple[int, int]],
+        groups: int,
+        slots: int,
+        dtype: torch.dtype,
     ) -> None:
         self.layer = layer
         self.attention = layer.attention
@@ -197,32 +244,28 @@ class GroupedFrames:
             added = self._totals(x, index)
             far = added if far is None else far + added
         self.far = far
+        first, stop = pieces[0]
+        keys, _ = self._keys_values(self.centres[:1])
+        self.attended = KeysValues(keys, min(slots, len(pieces)), stop - first, groups)
 
-    def enter(self, index: int) -> KeysValues:
-        """Take a piece out of the summary: its keys and values, frame by frame."""
+    def enter(self, index: int) -> None:
+        """Take a piece out of the summary and into sight, frame by frame."""
         x = self._seen(*self.pieces[index])
         self.far = self.far - self._totals(x, index)
-        return self._keys_values(x)
+        self.attended.put(index, *self._keys_values(x))
 
     def leave(self, index: int) -> None:
         """Put a piece back into the summary. Adding it up again is cheaper than the memory for all that are near."""
+        self.attended.remove(index)
         self.far = self.far + self._totals(self._seen(*self.pieces[index]), index)
 
-    def attend(self, q: Tensor, near: Iterable[KeysValues]) -> Tensor:
+    def attend(self, q: Tensor) -> Tensor:
         """Queries `[1, heads, F, D]` over the near frames and the summary of all others -> `[1, F, channels]`."""
         means, counts = self.far.means()
-        summary = self._keys_values(means)
+        self.attended.put_groups(*self._keys_values(means), counts.log())
         width = q.shape[-1]
-        summary.k[..., width] = counts.log()
-        summary.k[..., width + 1] = summary.v[..., width + 1] = 1
         q, moved = self._weighted(q, self.far.spread())
-        parts = [*near, summary]
-        attended = torch.empty_like(q)
-        for first in range(0, q.shape[1], HEADS_AT_ONCE):
-            heads = slice(first, first + HEADS_AT_ONCE)
-            k = torch.cat([part.k[:, heads] for part in parts], dim=2)
-            v = torch.cat([part.v[:, heads] for part in parts], dim=2)
-            attended[:, heads] = scaled_dot_product_attention(q[:, heads], k, v)
+        attended = scaled_dot_product_attention(q, self.attended.k, self.attended.v)
         share = attended[..., width + 1, None]  # of the far groups in each query's attention
         return self.attention.join_heads(attended[..., :width] + share * moved)
 
@@ -246,10 +289,9 @@ class GroupedFrames:
         """What the attention sees of the frames, `[stop - start, channels]` float32."""
         return self.layer.attention_input(self.source(start, stop)[None])[0].float()
 
-    def _keys_values(self, x: Tensor) -> KeysValues:
-        """Keys and values of `x` [F, channels], with room for weights."""
-        k, v = self.attention.keys_values(x.to(self.dtype)[None])
-        return KeysValues(pad(k, (0, EXTRA_CHANNELS)), pad(v, (0, EXTRA_CHANNELS)))
+    def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of `x` [F, channels], `[1, heads, F, channels per head]` each."""
+        return self.attention.keys_values(x.to(self.dtype)[None])
 
     def _projections(self) -> tuple[Tensor, Tensor]:
         """The matrices of keys and values, `[heads, D, channels]` float32, wherever their weights are kept."""
