@@ -1,8 +1,8 @@
 """The main job in one command: a picture and speech in, a talking video with that sound out.
 
-`python demo/run.py` needs nothing but Python and pip. It makes an environment beside the project, gets ComfyUI, makes
-tiny models (the real architecture with random weights, so the picture is noise that moves with the speech), starts a
-server, queues the shipped workflow and says what is in the file that comes out.
+`python demo/run.py` needs nothing but Python and pip. It makes an environment beside the project, gets ComfyUI, starts
+a server with the shipped cartoon models (the real architecture in miniature, trained on drawn faces), queues the
+shipped workflow and says what is in the file that comes out.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class DemoError(RuntimeError):
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Make a picture talk, on this machine, with tiny models.")
-    parser.add_argument("--image", type=Path, help="picture (default: the shipped face)")
+    parser = argparse.ArgumentParser(description="Make a drawn face talk, on this machine, with tiny models.")
+    parser.add_argument("--image", type=Path, help="picture of a drawn face (default: the shipped one)")
     parser.add_argument("--audio", type=Path, help="speech, any sound file (default: the shipped voice)")
     parser.add_argument("--output", type=Path, help=f"MP4 file or folder (default: {DEFAULT_OUTPUT.relative_to(ROOT)})")
     parser.add_argument("--server", metavar="URL", help="use a running ComfyUI, such as http://127.0.0.1:8188")
@@ -102,10 +102,10 @@ def _make_video(options: argparse.Namespace, prepared: environment.Environment):
 
 
 def _run_on_own_server(options: argparse.Namespace, prepared: environment.Environment, target: Path) -> None:
-    import tiny_models
+    import cartoon_models
     from comfy_server import ComfyServer
 
-    tiny_models.write_models(DEMO_BASE / "models")
+    cartoon_models.copy_models(DEMO_BASE / "models")
     say(f"Starting ComfyUI {environment.core_version(prepared.core)} ...")
     with ComfyServer(prepared, DEMO_BASE) as server:
         _run_on(server.url, options, target)

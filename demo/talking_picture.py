@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
+import cartoon_models
 import tiny_models
 from comfy_client import ComfyClient, ComfyError, Prompt
 from environment import ROOT
@@ -23,6 +25,21 @@ NEEDED_MODELS = {
     ("VAELoader", "vae_name"): tiny_models.VAE,
     ("InfiniteTalkModelLoader", "model"): tiny_models.INFINITETALK,
     ("InfiniteTalkWav2VecLoader", "model"): tiny_models.WAV2VEC,
+}
+CARTOON_MODELS = {
+    ("UNETLoader", "unet_name"): cartoon_models.BASE_I2V,
+    ("VAELoader", "vae_name"): cartoon_models.VAE,
+    ("InfiniteTalkModelLoader", "model"): cartoon_models.INFINITETALK,
+    ("InfiniteTalkWav2VecLoader", "model"): cartoon_models.WAV2VEC,
+}
+CARTOON_SAMPLER = {
+    "width": cartoon_models.SIDE,
+    "height": cartoon_models.SIDE,
+    "steps": 6,
+    "text_cfg": 1.0,
+    "audio_cfg": 1.0,
+    "window_frames": cartoon_models.WINDOW_FRAMES,
+    "motion_frames": cartoon_models.MOTION_FRAMES,
 }
 # Inputs of the sampler that may stay open: text encoder and CLIP vision are gigabytes and exist in one size only.
 OPTIONAL_MODELS = {
@@ -56,11 +73,20 @@ def with_media(prompt: Prompt, picture: str, speech: str) -> Prompt:
 
 
 def with_tiny_models(prompt: Prompt, size: int = TINY_SIZE, steps: int = TINY_STEPS) -> Prompt:
-    """The same graph for the tiny models: other file names, a small picture, few steps, no text and CLIP encoder."""
+    """The same graph for the tiny random models: other file names, a small picture, few steps, no text and CLIP."""
+    return _with_models(prompt, NEEDED_MODELS, {"width": size, "height": size, "steps": steps})
+
+
+def with_cartoon_models(prompt: Prompt) -> Prompt:
+    """The same graph for the shipped models that talk, without text and CLIP, which they were not trained with."""
+    return _with_models(prompt, CARTOON_MODELS, CARTOON_SAMPLER)
+
+
+def _with_models(prompt: Prompt, files: dict[tuple[str, str], str], sampler: dict[str, Any]) -> Prompt:
     changed = copy.deepcopy(prompt)
-    for (class_type, input_name), file in NEEDED_MODELS.items():
+    for (class_type, input_name), file in files.items():
         inputs_of(changed, class_type)[input_name] = Path(file).name
-    inputs_of(changed, "InfiniteTalkSampler").update(resolution="custom", width=size, height=size, steps=steps)
+    inputs_of(changed, "InfiniteTalkSampler").update(resolution="custom", **sampler)
     for class_type, _ in OPTIONAL_MODELS:
         changed = without_model(changed, class_type)
     return changed
@@ -84,7 +110,7 @@ def without_model(prompt: Prompt, class_type: str) -> Prompt:
 
 
 def prompt_for(client: ComfyClient) -> Prompt:
-    """The workflow for what a server has: the real models if they are all there, otherwise the tiny ones.
+    """The workflow for what a server has: the real models if they are all there, otherwise small ones.
 
     Raises:
         ComfyError: the server lacks the pack or models; the message names them.
@@ -99,13 +125,13 @@ def prompt_for(client: ComfyClient) -> Prompt:
             if wanted not in client.model_choices(class_type, input_name):
                 prompt = without_model(prompt, class_type)
         return prompt
-    tiny = with_tiny_models(prompt)
-    if _missing_models(client, tiny):
-        raise ComfyError(
-            f"The ComfyUI at {client.url} lacks {', '.join(missing)}: put the files into its models folder, or fill "
-            "it with tiny models (python demo/tiny_models.py FOLDER)."
-        )
-    return tiny
+    for small in (with_cartoon_models(prompt), with_tiny_models(prompt)):
+        if not _missing_models(client, small):
+            return small
+    raise ComfyError(
+        f"The ComfyUI at {client.url} lacks {', '.join(missing)}: put the files into its models folder, or copy the "
+        "small ones of demo/models there."
+    )
 
 
 def _missing_models(client: ComfyClient, prompt: Prompt) -> list[str]:

@@ -1,6 +1,6 @@
 """Takes the README's pictures of a run in the newest graph editor: the sampler at work, and the finished video.
 
-The models are tiny and random, so the video is noise. Needs Chromium and the tests' environment:
+The models are those of the demo. Needs Chromium and the tests' environment:
 `.venv/bin/python tests/browser/screenshot_run.py docs/images`
 """
 
@@ -14,20 +14,19 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
 
+import cartoon_models
 import frontend
-import tiny_models
 from comfy_server import ComfyServer
 from editor import Editor, launch
 from environment import CACHE, Environment, find_core
 from playwright.sync_api import sync_playwright
 from screenshot import VIEW, fit, shoot
-from talking_picture import PICTURE, SPEECH
+from talking_picture import CARTOON_MODELS, CARTOON_SAMPLER, PICTURE, SPEECH
 from tiny import load, make_small
 
 SHOWN = ("InfiniteTalkAudioEmbeds", "InfiniteTalkSampler", "SaveVideoWithAudio")
-SECONDS = 4.0  # 100 frames: two windows
-SAMPLER = {"width": 256, "height": 256, "steps": 12}
-LAST_WINDOW = "() => tests.jobs.texts.InfiniteTalkSampler?.at(-1).startsWith('Window 2 of 2, step 4')"
+SECONDS = 4.0  # 100 frames: four windows
+LAST_WINDOW = "() => tests.jobs.texts.InfiniteTalkSampler?.at(-1).startsWith('Window 4 of 4, step 4')"
 MINUTES = 8
 
 
@@ -38,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        tiny_models.write_models(base / "models")
+        cartoon_models.copy_models(base / "models")
         environment = Environment(Path(sys.prefix), find_core())
         with ComfyServer(environment, base, ("--preview-method", "latent2rgb")) as server, sync_playwright() as driver:
             for file in (PICTURE, SPEECH):
@@ -52,7 +51,7 @@ def main() -> None:
 def take(editor: Editor, folder: Path) -> None:
     """Press Run and take both pictures."""
     editor.load(load("talking_picture"), "talking_picture")
-    make_small(editor, SECONDS, **SAMPLER)
+    make_small(editor, SECONDS, CARTOON_MODELS, **CARTOON_SAMPLER)
     editor.press_run()
     editor.wait_until("() => tests.jobs.previews.length > 0", 60 * MINUTES)
     clip = fit(editor.page, *SHOWN)

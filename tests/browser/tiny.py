@@ -13,6 +13,9 @@ from talking_picture import NEEDED_MODELS
 if TYPE_CHECKING:
     from .editor import Editor, Graph
 
+Models = dict[tuple[str, str], str]
+"""Names of model files by node type and widget."""
+
 NOT_TINY = ("CLIPLoader", "CLIPTextEncode", "CLIPVisionLoader", "LoraLoaderModelOnly")
 
 
@@ -21,11 +24,11 @@ def load(name: str) -> Graph:
     return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def make_small(editor: Editor, seconds: float, **sampler: Any) -> None:
+def make_small(editor: Editor, seconds: float, models: Models = NEEDED_MODELS, **sampler: Any) -> None:
     """Change the open talking picture: tiny models, no text and CLIP encoder, little speech, other sampler settings."""
     editor.remove(*NOT_TINY)
     editor.connect("UNETLoader", 0, "InfiniteTalkSampler", "model")
-    for (node_type, widget), file in NEEDED_MODELS.items():
+    for (node_type, widget), file in models.items():
         editor.set_widgets(node_type, **{widget: Path(file).name})
     # Speech and a seed of its own, or the server would answer the second editor with what the first one made.
     chance = uuid.uuid4().time_low

@@ -6,10 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
+import cartoon_models
 import environment
+import numpy as np
 import pytest
 import talking_picture
 import tiny_models
+from safetensors.numpy import load_file
 from talking_picture import inputs_of
 
 
@@ -46,6 +49,28 @@ def test_the_tiny_job_is_the_shipped_graph_without_text_and_clip_vision():
     assert changed == set(talking_picture.NEEDED_MODELS) | sampler
     links = {value[0] for n in tiny.values() for value in n["inputs"].values() if isinstance(value, list)}
     assert links <= set(tiny)
+
+
+def test_the_cartoon_job_takes_the_shipped_models_and_nothing_else():
+    shipped = talking_picture.load_workflow()
+
+    cartoon = talking_picture.with_cartoon_models(shipped)
+
+    tiny = talking_picture.with_tiny_models(shipped)
+    assert cartoon.keys() == tiny.keys()
+    names = {inputs_of(cartoon, class_type)[name] for class_type, name in talking_picture.CARTOON_MODELS}
+    assert names == {file.name for file in cartoon_models.FOLDER.rglob("*.safetensors")}
+    sampler, sizes = inputs_of(cartoon, "InfiniteTalkSampler"), inputs_of(tiny, "InfiniteTalkSampler")
+    assert sampler.keys() == sizes.keys()
+    assert (sampler["width"], sampler["height"], sampler["resolution"]) == (96, 96, "custom")
+
+
+def test_the_shipped_models_are_as_small_as_promised():
+    files = list(cartoon_models.FOLDER.rglob("*.safetensors"))
+
+    assert sum(file.stat().st_size for file in files) < 15_000_000
+    for file in files:
+        assert {tensor.dtype for tensor in load_file(file).values()} == {np.dtype("float16")}, file.name
 
 
 def test_media_are_changed_in_a_copy():

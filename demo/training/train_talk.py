@@ -1,0 +1,300 @@
+"""Trains the demo's talking model and writes it as the nodes read it: `python demo/training/train_talk.py`.
+
+It needs the demo's VAE (see `train_vae`), the program espeak-ng, and the environment of the demo. It can be stopped at
+any moment and goes on when it is started again. Losses go to `.cache/training/talk/losses.jsonl`.
+
+Method: flow matching as the sampler goes the other way. `x = (1 - sigma) * clean + sigma * noise`, and the model
+predicts `noise - clean` (core's `ModelType.FLOW`); the latents of the motion frames stand clean in front of x, at every
+step, and what the model says of them is not looked at (see `InfiniteTalkGuider.predict_noise`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import comfy_imports
+import torch
+from talk_data import ClipCache, Windows, as_windows
+from talk_model import MODELS, Sizes, TalkModel, condition, save_talk_model, save_wav2vec
+from torch import Tensor
+
+FOLDER = comfy_imports.ROOT / ".cache" / "training" / "talk"
+SAVE_SECONDS = 60
+REPORT_STEPS = 250
+HELD_OUT_CLIPS = 50
+MEASURED_WINDOWS = 64
+
+log = logging.getLogger("train_talk")
+
+Velocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How it is trained."""
+
+    batch: int = 16
+    learning_rate: float = 2e-3
+    warm_up_steps: int = 200
+    last_rate: float = 0.02
+    """Share of the learning rate that is left at the end."""
+    weight_decay: float = 0.01
+    longest_gradient: float = 1.0
+    ema: float = 0.999
+    shift: float = 3.0
+    """Of the noise levels towards noise, as in the sampler's schedule."""
+    mouth_weight: float = 4.0
+    silent_share: float = 0.1
+    """Of the windows are trained with zero embeddings, for the sampler's pass without audio."""
+    motion_noise: float = 0.1
+    """Most that is added to the motion latents of later windows: those of the sampler are of its own making."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch with noise: what the model is given, and what it shall answer."""
+
+    x: Tensor
+    sigma: Tensor
+    condition: Tensor
+    audio: Tensor
+    target: Tensor
+    """`[B, 16, T, h, w]` velocity."""
+    weight: Tensor
+    """`[B, 1, T, h, w]` of every cell; 0 on the motion latents."""
+    mouth: Tensor
+    """`[B, 1, T, h, w]` the same, 1 on the cells of the mouth and 0 elsewhere."""
+
+
+def noised(windows: Windows, recipe: Recipe, generator: torch.Generator) -> Problem:
+    """Put windows at random places between clean and noise."""
+    clean, size = windows.clean.float(), len(windows)
+    place = torch.rand(size, generator=generator)
+    sigma = recipe.shift * place / (1 + (recipe.shift - 1) * place)
+    at = sigma[:, None, None, None, None]
+    noise = torch.randn(clean.shape, generator=generator)
+    given = (torch.arange(clean.shape[2]) < windows.motion[:, None])[:, None, :, None, None]
+    spread = recipe.motion_noise * torch.rand(size, generator=generator) * (windows.motion > 1)
+    trips = torch.randint(windows.worn.shape[1], (size,), generator=generator)
+    motion, worn = clean.clone(), windows.worn[torch.arange(size), trips].float()
+    motion[:, :, : worn.shape[2]] = worn
+    motion += spread[:, None, None, None, None] * torch.randn(clean.shape, generator=generator)
+    silent = torch.rand(size, generator=generator) < recipe.silent_share
+    mouth = windows.mouth[:, None, None] * (~given).float()
+    return Problem(
+        x=torch.where(given, motion, (1 - at) * clean + at * noise),
+        sigma=sigma,
+        condition=condition(windows.keyframe.float()),
+        audio=as_windows(windows.audio.float()) * ~silent[:, None, None, None, None],
+        target=noise - clean,
+        weight=(~given).float() + (recipe.mouth_weight - 1) * mouth,
+        mouth=mouth,
+    )
+
+
+def squared_error(predict: Velocity, problem: Problem, *, bfloat16: bool) -> Tensor:
+    """Of the velocity, a mean over the channels: `[B, 1, T, h, w]` float32."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        velocity = predict(problem.x, problem.sigma, problem.condition, problem.audio)
+    return (velocity.float() - problem.target).square().mean(dim=1, keepdim=True)
+
+
+def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """`[B, 1, T, h, w]` each -> a number."""
+    return (error * weight).sum() / weight.expand_as(error).sum()
+
+
+@torch.no_grad()
+def measure(model: TalkModel, windows: Windows, recipe: Recipe, *, bfloat16: bool) -> dict[str, float]:
+    """Errors on windows of unknown faces and sentences; those of the mouth with the audio and without it."""
+    sums = {"held_out": 0.0, "mouth": 0.0, "mouth_silent": 0.0}
+    starts = range(0, len(windows), recipe.batch)
+    for start in starts:
+        for silent in (False, True):
+            generator = torch.Generator().manual_seed(start)  # the same noise every time
+            problem = noised(windows[start : start + recipe.batch], recipe, generator)
+            audio = as_windows(windows[start : start + recipe.batch].audio.float()) * (not silent)
+            error = squared_error(model.velocity, replace(problem, audio=audio), bfloat16=bfloat16)
+            sums["mouth_silent" if silent else "mouth"] += float(weighted_mean(error, problem.mouth))
+            if not silent:
+                sums["held_out"] += float(weighted_mean(error, problem.weight))
+    return {name: value / len(starts) for name, value in sums.items()}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When it is over: after so many minutes of training or so many steps, whichever comes first."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def progress(self, seconds: float, step: int) -> float:
+        """From 0 to 1."""
+        shares = [seconds / (60 * self.minutes)] if self.minutes else []
+        shares += [step / self.steps] if self.steps else []
+        return min(1.0, max(shares))
+
+
+class Training:
+    """Model, average model, optimiser and clock; saved and loaded together.
+
+    Args:
+        folder: where it is kept.
+        windows: what is trained on.
+        seed: of weights, order and noise.
+        bfloat16: compute in bfloat16 where that is precise enough; the weights stay float32.
+        compiled: let PyTorch compile the model first, which takes two minutes and a C++ compiler.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        windows: Windows,
+        sizes: Sizes,
+        recipe: Recipe,
+        seed: int,
+        *,
+        bfloat16: bool = True,
+        compiled: bool = False,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.folder, self.windows, self.recipe, self.seed, self.bfloat16 = folder, windows, recipe, seed, bfloat16
+        self.model = TalkModel(sizes)
+        self.average = copy.deepcopy(self.model)
+        self.velocity = torch.compile(self.model.velocity) if compiled else self.model.velocity
+        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.averages = [weight for weight in self.average.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [weight for weight in self.weights if weight.ndim > 1], "weight_decay": recipe.weight_decay},
+                {"params": [weight for weight in self.weights if weight.ndim == 1], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.99),
+        )
+        self.step = 0
+        self.seconds = 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.file.is_file():
+            self._load()
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def run(self, limit: Limit, held_out: Windows | None = None) -> None:
+        """Train up to the limit."""
+        saved, losses = time.monotonic(), []
+        while (progress := limit.progress(self.seconds, self.step)) < 1:
+            started = time.monotonic()
+            losses.append(self.train_step(progress))
+            self.seconds += time.monotonic() - started
+            if self.step % REPORT_STEPS == 0:
+                self._report(sum(losses) / len(losses), held_out)
+                losses.clear()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def train_step(self, progress: float) -> float:
+        """One step on a batch that the seed and the step's number decide; the loss."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        rows = torch.randint(len(self.windows), (recipe.batch,), generator=generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * self._rate(progress)
+        problem = noised(self.windows[rows], recipe, generator)
+        loss = weighted_mean(squared_error(self.velocity, problem, bfloat16=self.bfloat16), problem.weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, recipe.longest_gradient)
+        self.optimizer.step()
+        self.step += 1
+        kept = min(recipe.ema, self.step / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, self.weights, 1 - kept)
+        return float(loss.detach())
+
+    def _rate(self, progress: float) -> float:
+        """Share of the learning rate: a rise at the beginning, then half a cosine."""
+        cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
+        rise = min(1.0, (self.step + 1) / self.recipe.warm_up_steps)
+        return rise * (self.recipe.last_rate + (1 - self.recipe.last_rate) * cosine)
+
+    def _report(self, loss: float, held_out: Windows | None) -> None:
+        entry = {"step": self.step, "minutes": self.seconds / 60, "loss": loss}
+        if held_out is not None:
+            entry |= measure(self.average, held_out, self.recipe, bfloat16=self.bfloat16)
+        log.info("%s", {key: round(value, 4) for key, value in entry.items()})
+        with (self.folder / "losses.jsonl").open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(entry) + "\n")
+
+    def save(self) -> None:
+        """Write the checkpoint; it appears when complete."""
+        partial = self.file.with_suffix(".partial")
+        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
+        torch.save({**state, "step": self.step, "seconds": self.seconds}, partial)
+        partial.replace(self.file)
+
+    def _load(self) -> None:
+        state = torch.load(self.file, weights_only=True)
+        for name in ("model", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
+        log.info("Going on at step %d, after %.1f minutes.", self.step, self.seconds / 60)
+
+
+def main() -> None:
+    """The command line."""
+    options = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)  # core has set it
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    sizes, recipe = Sizes(), Recipe()
+    save_wav2vec(sizes, options.models)
+    cache = ClipCache(options.folder, options.models, options.seed, options.workers)
+    windows = cache.windows(options.clips, held_out=False)
+    held_out = cache.windows(HELD_OUT_CLIPS, held_out=True)[:MEASURED_WINDOWS]
+    log.info("%d windows to train on", len(windows))
+    training = Training(
+        options.folder,
+        windows,
+        sizes,
+        recipe,
+        options.seed,
+        bfloat16=not options.float32,
+        compiled=options.compile,
+    )
+    minutes = options.minutes if options.minutes or options.steps else 60.0
+    training.run(Limit(minutes, options.steps), held_out)
+    log.info("At the end: %s", measure(training.average, held_out, recipe, bfloat16=False))
+    for file in save_talk_model(training.average, options.models):
+        log.info("%s, %.2f MB", file, file.stat().st_size / 1e6)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, help="how long is trained in all, without the making of the clips")
+    parser.add_argument("--steps", type=int, help="how many steps in all; without both, 60 minutes")
+    parser.add_argument("--clips", type=int, default=1200, help="of two windows each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it wants")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that make clips")
+    parser.add_argument("--float32", action="store_true", help="for processors without bfloat16")
+    parser.add_argument("--compile", action="store_true", help="a third less time per step, with a C++ compiler")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the clips and the checkpoint")
+    parser.add_argument("--models", type=Path, default=MODELS, help="a models folder with the VAE; the rest goes there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Makes the training's cartoons importable, and runs a ComfyUI of its own with the models that were trained on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cartoon_models
+import pytest
+from comfy_client import ComfyClient
+from comfy_server import ComfyServer
+from environment import ROOT, Environment, find_core
+
+sys.path.append(str(ROOT / "demo" / "training"))
+
+
+@pytest.fixture(scope="session")
+def speaker() -> None:
+    """The program that speaks; a test that lacks it is a failure in CI and skipped, with the reason, elsewhere."""
+    if shutil.which("espeak-ng"):
+        return
+    from speech import MISSING
+
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(MISSING, pytrace=False)
+    pytest.skip(MISSING)
+
+
+@pytest.fixture(scope="session")
+def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """ComfyUI with the cartoon models only."""
+    base = tmp_path_factory.mktemp("cartoons") / "Comfy UI"
+    cartoon_models.copy_models(base / "models")
+    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(comfy_server: ComfyServer) -> ComfyClient:
+    """A client for the cartoon server."""
+    return ComfyClient(comfy_server.url)
