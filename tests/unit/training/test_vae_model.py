@@ -15,7 +15,10 @@ WIDTH = 4
 
 @pytest.fixture(scope="module")
 def both(comfy_core: Path) -> SimpleNamespace:
-    """A model with random weights, all of which matter, and core's with its checkpoint."""
+    """A model with random weights, all of which matter, and core's with its checkpoint.
+
+    In float64: on their long way rounding errors of float32 grow as far as a small fault would.
+    """
     import comfy.ldm.wan.vae
 
     torch.manual_seed(0)
@@ -27,21 +30,21 @@ def both(comfy_core: Path) -> SimpleNamespace:
         dim=WIDTH, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True]
     )
     core.load_state_dict(ours.checkpoint())
-    return SimpleNamespace(ours=ours, core=core)
+    return SimpleNamespace(ours=ours.double(), core=core.double())
 
 
 @pytest.mark.parametrize("frames", [1, 5, 17])
 @torch.no_grad()
 def test_a_clip_at_once_is_what_core_makes_of_its_chunks(both: SimpleNamespace, frames: int):
-    video = torch.rand(2, frames, 3, 32, 48) * 2 - 1
+    video = torch.rand(2, frames, 3, 32, 48, dtype=torch.float64) * 2 - 1
 
     latent, _ = both.ours.encode(video)
     expected = both.core.encode(video.transpose(1, 2)).transpose(1, 2)
 
-    torch.testing.assert_close(latent, expected, atol=2e-4, rtol=0)
+    torch.testing.assert_close(latent, expected, atol=1e-8, rtol=0)
     assert latent.std() > 0.1
     decoded = both.core.decode(expected.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(both.ours.decode(expected), decoded, atol=2e-4, rtol=0)
+    torch.testing.assert_close(both.ours.decode(expected), decoded, atol=1e-8, rtol=0)
 
 
 @torch.no_grad()
