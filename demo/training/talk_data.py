@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import vae_model
 from articulation import articulate
+from cartoon_models import MOTION_FRAMES, VAE, WAV2VEC, WINDOW_FRAMES
 from comfy.latent_formats import Wan21
 from faces import FPS, SIZE, Face, Motion, mouth_box, render
 from infinitetalk.audio.embeds import embed_voices
@@ -30,10 +31,8 @@ from infinitetalk.wanvideo.keyframe import GREY
 from infinitetalk.wanvideo.windows import AUDIO_WINDOW, audio_window, latent_frames
 from safetensors.torch import load_file, save_file
 from speech import RATE, sound_clip
-from talk_model import VAE, WAV2VEC
 from torch import Tensor
 
-FRAMES, MOTION_FRAMES = 33, 9
 CELL = 8
 """Pixels per latent cell."""
 SECONDS = (3.0, 12.0)
@@ -113,8 +112,8 @@ class ClipMaker:
         mouth = articulate(sound, RATE, embeds.frames, FPS)
         face = Face.random(rng)
         motion = _with_picture_in_front(rng, Motion.random(rng, mouth.opening, mouth.width))
-        starts = [0, int(rng.integers(1, embeds.frames - FRAMES, endpoint=True))]
-        videos = [pixels(render(face, motion[start : start + FRAMES])) for start in starts]
+        starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
+        videos = [pixels(render(face, motion[start : start + WINDOW_FRAMES])) for start in starts]
         *clean, keyframe = encoded(self.vae, torch.stack([*videos, keyframe_clip(videos[0][:1])]))
         rows = [heard_rows(embeds.features[0], embeds.silence[0], start) for start in starts]
         motion_latents = latent_frames(MOTION_FRAMES)
@@ -146,7 +145,7 @@ def pixels(frames: np.ndarray) -> Tensor:
 
 def keyframe_clip(picture: Tensor) -> Tensor:
     """A picture `[1, 3, H, W]` in -1..1 and grey behind it, as the sampler's `KeyframeEncoder`: `[F, 3, H, W]`."""
-    clip = torch.full((FRAMES, *picture.shape[1:]), 2 * GREY - 1)
+    clip = torch.full((WINDOW_FRAMES, *picture.shape[1:]), 2 * GREY - 1)
     clip[:1] = picture
     return clip
 
@@ -176,7 +175,7 @@ def worn_latents(vae: vae_model.VAE, motion: Tensor, start: int) -> Tensor:
 def heard_rows(features: Tensor, silence: Tensor, start: int) -> Tensor:
     """The embeddings that a window's frames hear, each once: `[F + 4, layers, channels]` (see `as_windows`)."""
     centre = AUDIO_WINDOW // 2
-    return audio_window(features, silence, start - centre, FRAMES + 2 * centre)[:, centre]
+    return audio_window(features, silence, start - centre, WINDOW_FRAMES + 2 * centre)[:, centre]
 
 
 def as_windows(rows: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import comfy_imports
+import comfy_imports  # noqa: F401  (first: the next ones are found by it)
 import numpy as np
 import tiny_models
 import torch
+from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
 from infinitetalk.wanvideo.hooks import AUDIO_KEY
@@ -29,12 +30,6 @@ from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-MODELS = comfy_imports.DEMO / "models"
-BASE_I2V = "diffusion_models/cartoon_wan2.1_i2v.safetensors"
-INFINITETALK = "model_patches/cartoon_infinitetalk_single.safetensors"
-WAV2VEC = "wav2vec2/cartoon_wav2vec2.safetensors"
-VAE = "vae/cartoon_wan2.1_vae.safetensors"
 
 IN_CHANNELS, OUT_CHANNELS, MASK_CHANNELS = 36, 16, 4
 OURS = ("audio_proj.", "audio_cross_attn.", "norm_x.")

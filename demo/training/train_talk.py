@@ -23,8 +23,9 @@ from pathlib import Path
 
 import comfy_imports
 import torch
+from cartoon_models import FOLDER as MODELS
 from talk_data import ClipCache, Windows, as_windows
-from talk_model import MODELS, Sizes, TalkModel, condition, save_talk_model, save_wav2vec
+from talk_model import Sizes, TalkModel, condition, save_talk_model, save_wav2vec
 from torch import Tensor
 
 FOLDER = comfy_imports.ROOT / ".cache" / "training" / "talk"

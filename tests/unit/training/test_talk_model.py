@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cartoon_models
 import numpy as np
 import pytest
 import tiny_models
@@ -52,8 +53,8 @@ def folder(training: SimpleNamespace, talk, tmp_path_factory: pytest.TempPathFac
     training.model.save_wav2vec(talk.sizes, models)
     torch.manual_seed(1)
     vae = {name: value.half().contiguous() for name, value in vae_model.VAE(4).checkpoint().items()}
-    (models / training.model.VAE).parent.mkdir()
-    save_file(vae, models / training.model.VAE)
+    (models / cartoon_models.VAE).parent.mkdir()
+    save_file(vae, models / cartoon_models.VAE)
     return models
 
 
@@ -67,11 +68,11 @@ def loaded(training: SimpleNamespace, folder: Path) -> SimpleNamespace:
 
     return SimpleNamespace(
         model=comfy.sd.load_diffusion_model(
-            str(folder / training.model.BASE_I2V), model_options={"dtype": torch.float32}
+            str(folder / cartoon_models.BASE_I2V), model_options={"dtype": torch.float32}
         ),
-        infinitetalk=load_infinitetalk(folder / training.model.INFINITETALK),
-        vae=comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / training.model.VAE))),
-        wav2vec=load_encoder(folder / training.model.WAV2VEC, "fp32"),
+        infinitetalk=load_infinitetalk(folder / cartoon_models.INFINITETALK),
+        vae=comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / cartoon_models.VAE))),
+        wav2vec=load_encoder(folder / cartoon_models.WAV2VEC, "fp32"),
     )
 
 
@@ -320,6 +321,6 @@ def test_clips_are_made_once(training, folder, tmp_path, monkeypatch):
 def test_the_wav2vec_of_the_demo_has_the_layout_of_a_published_one(training, folder):
     from safetensors.numpy import load_file
 
-    weights = load_file(folder / training.model.WAV2VEC)
+    weights = load_file(folder / cartoon_models.WAV2VEC)
     wanted = tiny_models.wav2vec(training.model.Sizes().audio, 0)
     assert {name: value.shape for name, value in weights.items()} == {n: v.shape for n, v in wanted.items()}
