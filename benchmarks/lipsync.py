@@ -31,6 +31,7 @@ from comfy_client import ComfyClient  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 from environment import Environment, find_core  # noqa: E402
 from helpers import Decoded, decode, run  # noqa: E402
+from talking_picture import CARTOON_SAMPLER  # noqa: E402
 
 SHORTEST, LONGEST = 6.0, 12.0  # seconds
 LATE_FRAMES = 5
@@ -136,11 +137,13 @@ def r_of_all(clips: list[Made], window: int) -> float:
     return measure.r_within(openings, drives, [made.windows()[window] for made in clips])
 
 
-def guided(client: ComfyClient, clips: list[Clip], folder: Path) -> dict[float, float]:
-    """Mean opening, where the sound asks for an open mouth, by strength of the audio guidance."""
+def guided(client: ComfyClient, usual: list[Made], folder: Path) -> dict[float, float]:
+    """Mean opening, where the sound asks for an open mouth, by strength of the audio guidance; one is the usual."""
     found = {}
     for scale in AUDIO_CFGS:
-        videos = [make(client, clip, folder, audio_cfg=scale) for clip in clips]
+        videos = usual
+        if scale != CARTOON_SAMPLER["audio_cfg"]:
+            videos = [make(client, made.clip, folder, audio_cfg=scale) for made in usual]
         found[scale] = float(np.mean([made.opening[made.drive() > measure.OPEN].mean() for made in videos]))
     return found
 
@@ -232,7 +235,7 @@ def measured(client: ComfyClient, count: int, folder: Path) -> tuple[list[Row], 
             made.append(make(client, clip, folder))
         rows.append(row_of(made[len(rows)], made[(len(rows) + 1) % len(made)]))
         print(line([text(rows[-1]) for _, text in COLUMNS]), flush=True)
-    by_cfg = guided(client, clips[:GUIDED_CLIPS], folder)
+    by_cfg = guided(client, made[:GUIDED_CLIPS], folder)
     return rows, criteria(made, rows, by_cfg), by_cfg
 
 

@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import checkpoints
 import comfy_imports
 import torch
 from cartoon_models import FOLDER as MODELS
@@ -239,18 +241,17 @@ class Training:
         with (self.folder / "losses.jsonl").open("a", encoding="utf-8") as opened:
             opened.write(json.dumps(entry) + "\n")
 
+    @property
+    def _trained(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+
     def save(self) -> None:
-        """Write the checkpoint; it appears when complete."""
-        partial = self.file.with_suffix(".partial")
-        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
-        torch.save({**state, "step": self.step, "seconds": self.seconds}, partial)
-        partial.replace(self.file)
+        """Write the checkpoint."""
+        checkpoints.save(self.file, self._trained, step=self.step, seconds=self.seconds)
 
     def _load(self) -> None:
-        state = torch.load(self.file, weights_only=True)
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        progress = checkpoints.load(self.file, self._trained)
+        self.step, self.seconds = progress["step"], progress["seconds"]
         log.info("Going on at step %d, after %.1f minutes.", self.step, self.seconds / 60)
 
 

@@ -14,7 +14,9 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import checkpoints
 import numpy as np
 import torch
 from faces import SIZE, Face, Motion, mouth_box, render
@@ -232,18 +234,17 @@ class Training:
         with (self.folder / "losses.jsonl").open("a", encoding="utf-8") as opened:
             opened.write(json.dumps(entry) + "\n")
 
+    @property
+    def _trained(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+
     def save(self) -> None:
-        """Write the checkpoint; it appears when complete."""
-        partial = self.file.with_suffix(".partial")
-        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
-        torch.save({**state, "step": self.step, "spent": self.spent}, partial)
-        partial.replace(self.file)
+        """Write the checkpoint."""
+        checkpoints.save(self.file, self._trained, step=self.step, spent=self.spent)
 
     def _load(self) -> None:
-        state = torch.load(self.file, weights_only=True)
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.step, self.spent = state["step"], state["spent"]
+        progress = checkpoints.load(self.file, self._trained)
+        self.step, self.spent = progress["step"], progress["spent"]
         log.info("Going on at step %d, after %.1f minutes.", self.step, self.spent / 60)
 
 
