@@ -1,11 +1,11 @@
 """Do lips follow the speech? Cartoon clips that nobody trained on, from picture and sound to the saved MP4.
 
-    python benchmarks/lipsync.py [--json FILE] [--clips 20]
+    python benchmarks/lipsync.py [--json FILE] [--clips 20] [--pairs 5]
 
-A real ComfyUI server with the small models of the demo makes 6 to 12 seconds of video of every clip, several
-windows each; voices, sentences and faces are held out from the training. What is measured is the file: its pictures
-against its own sound, and against ideal renders of the face. Needs espeak-ng; run it in the environment of the tests
-(`python tests/run.py` makes it).
+A real ComfyUI server with the small models of the demo makes 6 to 12 seconds of video of every clip, several windows
+each, and videos of two faces side by side that talk at the same time; voices, sentences and faces are held out from the
+training. What is measured is the file: its pictures against its own sound, and against ideal renders of the face. Needs
+espeak-ng; run it in the environment of the tests (`python tests/run.py` makes it).
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT / folder) for folder in ("demo", "demo/training", "tests/comfy", "tests/lipsync")]
 
 import measure  # noqa: E402
-from cartoon import Clip, talking_prompt  # noqa: E402
+from cartoon import Clip, talking_prompt, two_speakers_prompt  # noqa: E402
 from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES, copy_models  # noqa: E402
 from comfy_client import ComfyClient  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 from environment import Environment, find_core  # noqa: E402
 from helpers import Decoded, decode, run  # noqa: E402
+from speech import RATE  # noqa: E402
 from talking_picture import CARTOON_SAMPLER  # noqa: E402
 
 SHORTEST, LONGEST = 6.0, 12.0  # seconds
 LATE_FRAMES = 5
 AUDIO_CFGS = (1.0, 2.0, 4.0)
 GUIDED_CLIPS = 3  # of which there is a video for each of AUDIO_CFGS
+PAIR_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,29 @@ def guided(client: ComfyClient, usual: list[Made], folder: Path) -> dict[float, 
     return found
 
 
+@dataclass(frozen=True)
+class Speaker:
+    """One of two faces that talk at the same time."""
+
+    seed: int
+    r_own: float
+    """With this speaker's voice."""
+    r_others: float
+    """With the voice of the one beside."""
+
+
+def speakers_of_pair(client: ComfyClient, pair: tuple[Clip, Clip], folder: Path) -> list[Speaker]:
+    """Make a video of two and measure each half of it against both voices, which the file has as one sound only."""
+    file, _ = run(client, two_speakers_prompt(client, pair, folder))
+    frames = decode(file).frames
+    drives = [measure.opening_for(clip.sound, RATE, len(frames)) for clip in pair]
+    found = []
+    for clip, half, own, others in zip(pair, np.split(frames, 2, axis=2), drives, drives[::-1], strict=True):
+        opening = measure.mouth_opening(half, clip.face)
+        found.append(Speaker(clip.seed, measure.pearson(opening, own), measure.pearson(opening, others)))
+    return found
+
+
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("clip", lambda row: f"{row.seed}"),
     ("video", lambda row: f"{row.seconds:.1f} s"),
@@ -192,8 +217,16 @@ class Criterion:
         return cls(name, found, f"<= {most:g}", found <= most)
 
 
+def criteria_of_pairs(speakers: list[Speaker]) -> list[Criterion]:
+    """What is asked of two speakers side by side."""
+    return [
+        Criterion.least("two speakers: r with one's own voice, worst", min(s.r_own for s in speakers), measure.OWN_R),
+        Criterion.most("two speakers: r with the other's, worst", max(s.r_others for s in speakers), measure.OTHERS_R),
+    ]
+
+
 def criteria(clips: list[Made], rows: list[Row], by_cfg: dict[float, float]) -> list[Criterion]:
-    """All that the models are asked for."""
+    """What is asked of those who are alone."""
     mean = {name: float(np.mean([getattr(row, name) for row in rows])) for name in ("r", "r_other", "r_other_shifted")}
     openings = list(by_cfg.values())
     return [
@@ -224,6 +257,17 @@ def criteria(clips: list[Made], rows: list[Row], by_cfg: dict[float, float]) -> 
     ]
 
 
+def measured_pairs(client: ComfyClient, first: int, count: int, folder: Path) -> list[Speaker]:
+    """Make and measure pairs of the clips from a number on, printing them as they come."""
+    speakers: list[Speaker] = []
+    for number in range(first, first + 2 * count, 2):
+        pair = Clip.held_out(number, PAIR_SECONDS), Clip.held_out(number + 1, PAIR_SECONDS)
+        speakers += speakers_of_pair(client, pair, folder)
+        for side, one in zip(("left", "right"), speakers[-2:], strict=True):
+            print(f"{one.seed:>8} {side:>5}: own voice {one.r_own:.3f}, the other's {one.r_others:.2f}", flush=True)
+    return speakers
+
+
 def measured(client: ComfyClient, count: int, folder: Path) -> tuple[list[Row], list[Criterion], dict[float, float]]:
     """Make and measure all clips, printing the table as it grows."""
     lengths = [round(float(seconds), 1) for seconds in np.linspace(SHORTEST, LONGEST, count)]
@@ -244,18 +288,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--clips", type=int, default=20, help="2 or more")
+    parser.add_argument("--pairs", type=int, default=5, help="1 or more")
     options = parser.parse_args()
-    if options.clips < 2:
-        parser.error("Two clips at least: one lends the other its sound for comparison.")
+    if options.clips < 2 or options.pairs < 1:
+        parser.error("Two clips at least, as one lends the other its sound for comparison, and a pair.")
     with tempfile.TemporaryDirectory() as folder:
         copy_models(Path(folder) / "server" / "models")
         with ComfyServer(Environment(Path(sys.prefix), find_core()), Path(folder) / "server") as server:
-            rows, asked, by_cfg = measured(ComfyClient(server.url), options.clips, Path(folder))
+            client = ComfyClient(server.url)
+            rows, asked, by_cfg = measured(client, options.clips, Path(folder))
+            speakers = measured_pairs(client, options.clips, options.pairs, Path(folder))
+    asked += criteria_of_pairs(speakers)
     print("\nOpening by audio_cfg: " + ", ".join(f"{scale:g}: {opening:.3f}" for scale, opening in by_cfg.items()))
     for one in asked:
         print(f"{'met' if one.met else 'NOT MET':>8}  {one.name}: {one.found:.3g}, asked for {one.asked}")
     if options.json:
         found = {"clips": [asdict(row) for row in rows], "opening_by_audio_cfg": by_cfg}
+        found["speakers"] = [asdict(speaker) for speaker in speakers]
         found["criteria"] = {one.name: {"found": one.found, "asked": one.asked, "met": one.met} for one in asked}
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -116,10 +116,14 @@ def _run_on_own_server(options: argparse.Namespace, prepared: environment.Enviro
 def _run_on(url: str, options: argparse.Namespace, target: Path) -> None:
     """Upload, queue, follow, fetch."""
     from comfy_client import ComfyClient, JobResult
-    from talking_picture import PICTURE, SPEECH, find_node, prompt_for, with_media
+    from talking_picture import PICTURE, SPEECH, find_node, knows_drawn_faces_only, prompt_for, with_media
 
     client = ComfyClient(url)
     prompt = prompt_for(client)
+    if options.image and knows_drawn_faces_only(prompt):
+        say(
+            f"The small models know drawn faces only, such as {PICTURE.relative_to(ROOT)}; a photo needs the real ones."
+        )
     prompt = with_media(prompt, client.upload(options.image or PICTURE), client.upload(options.audio or SPEECH))
     shown = ProgressLine(find_node(prompt, "InfiniteTalkSampler"))
     with client.connect() as connection:

@@ -35,7 +35,7 @@ CARTOON_MODELS = {
 CARTOON_SAMPLER = {
     "width": cartoon_models.SIDE,
     "height": cartoon_models.SIDE,
-    "steps": 6,
+    "steps": 4,
     "text_cfg": 1.0,
     "audio_cfg": 1.0,
     "window_frames": cartoon_models.WINDOW_FRAMES,
@@ -48,9 +48,9 @@ OPTIONAL_MODELS = {
 }
 
 
-def load_workflow() -> Prompt:
-    """The shipped workflow, in the API format."""
-    return json.loads(WORKFLOW.read_text(encoding="utf-8"))
+def load_workflow(file: Path = WORKFLOW) -> Prompt:
+    """A shipped workflow, in the API format."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def find_node(prompt: Prompt, class_type: str) -> str:
@@ -90,6 +90,11 @@ def _with_models(prompt: Prompt, files: dict[tuple[str, str], str], sampler: dic
     for class_type, _ in OPTIONAL_MODELS:
         changed = without_model(changed, class_type)
     return changed
+
+
+def knows_drawn_faces_only(prompt: Prompt) -> bool:
+    """Whether the prompt is for the shipped models that talk."""
+    return inputs_of(prompt, "UNETLoader")["unet_name"] == Path(cartoon_models.BASE_I2V).name
 
 
 def without_model(prompt: Prompt, class_type: str) -> Prompt:

@@ -1,7 +1,8 @@
 """Clips to train the talking model on: drawn faces that say spoken sentences, as the sampler's windows see them.
 
-Every clip gives two windows of one face: the first one of a video, which begins with the picture itself, and one from
-later on, which begins with the last frames of the window before. Both have the same picture as their keyframe.
+A clip shows one face, or two side by side with a voice each, and gives two windows: the first one of a video, which
+begins with the picture itself, and one from later on, which begins with the last frames of the window before. Both have
+the same picture as their keyframe.
 Latents are in the model's space (`Wan21.process_in`), and each window is encoded from its own first frame on, as the
 sampler encodes the motion frames; the VAE is causal, so the first latents of a window are those of its motion frames.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 import vae_model
 from articulation import articulate
-from cartoon_models import MOTION_FRAMES, VAE, WAV2VEC, WINDOW_FRAMES
+from cartoon_models import TRAINED_MOTION_FRAMES, VAE, WAV2VEC, WINDOW_FRAMES
 from comfy.latent_formats import Wan21
 from faces import FPS, SIZE, Face, Motion, mouth_box, render
 from infinitetalk.audio.embeds import embed_voices
@@ -32,16 +33,15 @@ from infinitetalk.wanvideo.windows import AUDIO_WINDOW, audio_window, latent_fra
 from safetensors.torch import load_file, save_file
 from speech import RATE, sound_clip
 from torch import Tensor
+from vae_model import CELL
 
-CELL = 8
-"""Pixels per latent cell."""
 SECONDS = (3.0, 12.0)
 """Of a clip's sound. A window is shorter, but the encoder's norms hear all of it."""
 CLOSED_SHARE = 0.8
 """Of the pictures have a closed mouth."""
-ROUND_TRIPS = 4
+ROUND_TRIPS = 2
 """Times that the motion frames of a later window may have been decoded and encoded again."""
-VERSION = 2
+VERSION = 3
 """To be raised when clips are made in another way."""
 DRAWN_AND_SPOKEN_BY = ("faces.py", "speech.py", "articulation.py")
 
@@ -50,18 +50,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Windows:
-    """N windows; T latent frames of h by w cells. Latents and audio are float16 in the cache."""
+    """N windows of S faces; T latent frames of h by w cells. Latents and audio are float16 in the cache."""
 
     clean: Tensor
     """`[N, 16, T, h, w]` what the model shall make."""
     keyframe: Tensor
     """`[N, 16, T, h, w]` the picture, then grey."""
     audio: Tensor
-    """`[N, F + 4, layers, channels]` the embeddings that the F frames hear, two before and two after included."""
+    """`[N, S, F + 4, layers, channels]` what the F frames hear of each voice, two before and two after included."""
     motion: Tensor
     """`[N]` int64: the latent frames in front that are given."""
     mouth: Tensor
-    """`[N, h, w]` bool: the cells that the mouth can be in."""
+    """`[N, h, w]` bool: the cells that a mouth can be in."""
     worn: Tensor
     """`[N, ROUND_TRIPS + 1, 16, M, h, w]` the first M latents of `clean`, after 0, 1, 2 ... trips through the VAE."""
 
@@ -104,28 +104,48 @@ class ClipMaker:
         return cls(load_vae(models / VAE), load_encoder(models / WAV2VEC, "fp16"), seed)
 
     @torch.no_grad()
-    def clip(self, index: int, *, held_out: bool) -> Windows:
-        """The two windows of a clip; with `held_out` of a face and sentences that training never has."""
-        rng = np.random.default_rng([self.seed, int(held_out), index])
-        sound = sound_clip(rng, rng.uniform(*SECONDS), held_out=held_out)
-        embeds = embed_voices(self.encoder, [Sound(torch.from_numpy(sound)[None], RATE)], fps=FPS)
-        mouth = articulate(sound, RATE, embeds.frames, FPS)
-        face = Face.random(rng)
-        motion = _with_picture_in_front(rng, Motion.random(rng, mouth.opening, mouth.width))
+    def clip(self, index: int, *, held_out: bool, faces: int = 1) -> Windows:
+        """The two windows of a clip; with `held_out` of faces and sentences that training never has."""
+        rng = np.random.default_rng([self.seed, int(held_out), index, *([faces] if faces > 1 else [])])
+        seconds = rng.uniform(*SECONDS)
+        sounds = [sound_clip(rng, seconds, held_out=held_out) for _ in range(faces)]
+        embeds = embed_voices(self.encoder, [Sound(torch.from_numpy(sound)[None], RATE) for sound in sounds], fps=FPS)
+        people = [Person.random(rng, sound, embeds.frames) for sound in sounds]
         starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
-        videos = [pixels(render(face, motion[start : start + WINDOW_FRAMES])) for start in starts]
+        videos = [pixels(side_by_side(people, start)) for start in starts]
         *clean, keyframe = encoded(self.vae, torch.stack([*videos, keyframe_clip(videos[0][:1])]))
-        rows = [heard_rows(embeds.features[0], embeds.silence[0], start) for start in starts]
-        motion_latents = latent_frames(MOTION_FRAMES)
+        rows = [heard_rows(embeds.features, embeds.silence, start) for start in starts]
+        motion_latents = latent_frames(TRAINED_MOTION_FRAMES)
         worn = [worn_latents(self.vae, z[:, :motion_latents], start) for z, start in zip(clean, starts, strict=True)]
         return Windows(
             clean=torch.stack(clean).half(),
             keyframe=keyframe.expand(len(starts), -1, -1, -1, -1).half(),
             audio=torch.stack(rows).half(),
             motion=torch.tensor([1, motion_latents]),
-            mouth=mouth_cells(face).expand(len(starts), -1, -1),
+            mouth=torch.cat([mouth_cells(person.face) for person in people], dim=2).expand(len(starts), -1, -1),
             worn=torch.stack(worn).half(),
         )
+
+
+@dataclass(frozen=True)
+class Person:
+    """A face, and how it moves during a clip."""
+
+    face: Face
+    motion: Motion
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, sound: np.ndarray, frames: int) -> Person:
+        """Anybody who says this sound, `[samples]` at RATE."""
+        mouth = articulate(sound, RATE, frames, FPS)
+        face = Face.random(rng)
+        return cls(face, _with_picture_in_front(rng, Motion.random(rng, mouth.opening, mouth.width)))
+
+
+def side_by_side(people: Sequence[Person], start: int) -> np.ndarray:
+    """A window of their pictures, the first one on the left: uint8 `[F, SIZE, len(people) * SIZE, 3]`."""
+    frames = slice(start, start + WINDOW_FRAMES)
+    return np.concatenate([render(person.face, person.motion[frames]) for person in people], axis=2)
 
 
 def _with_picture_in_front(rng: np.random.Generator, motion: Motion) -> Motion:
@@ -172,15 +192,17 @@ def worn_latents(vae: vae_model.VAE, motion: Tensor, start: int) -> Tensor:
     return torch.cat(latents)
 
 
-def heard_rows(features: Tensor, silence: Tensor, start: int) -> Tensor:
-    """The embeddings that a window's frames hear, each once: `[F + 4, layers, channels]` (see `as_windows`)."""
+def heard_rows(features: Sequence[Tensor], silence: Sequence[Tensor], start: int) -> Tensor:
+    """The embeddings that a window's frames hear, each once: `[S, F + 4, layers, channels]` (see `as_windows`)."""
     centre = AUDIO_WINDOW // 2
-    return audio_window(features, silence, start - centre, WINDOW_FRAMES + 2 * centre)[:, centre]
+    voices = zip(features, silence, strict=True)
+    rows = [audio_window(*voice, start - centre, WINDOW_FRAMES + 2 * centre)[:, centre] for voice in voices]
+    return torch.stack(rows)
 
 
 def as_windows(rows: Tensor) -> Tensor:
-    """`[N, F + 4, layers, channels]` -> the five of every frame, `[N, F, 5, layers, channels]`."""
-    return rows.unfold(1, AUDIO_WINDOW, 1).movedim(-1, 2)
+    """`[..., F + 4, layers, channels]` -> the five of every frame, `[..., F, 5, layers, channels]`."""
+    return rows.unfold(-3, AUDIO_WINDOW, 1).movedim(-1, -3)
 
 
 def mouth_cells(face: Face) -> Tensor:
@@ -211,13 +233,13 @@ class ClipCache:
     workers: int = 1
     clips_per_shard: int = 50
 
-    def windows(self, clips: int, *, held_out: bool) -> Windows:
+    def windows(self, clips: int, *, held_out: bool, faces: int = 1) -> Windows:
         """The windows of the first clips, made if they are not there yet."""
-        name = "held_out" if held_out else "train"
+        name = f"{'held_out' if held_out else 'train'}-{faces}"
         files = [self._folder / f"{name}-{i:04}.safetensors" for i in range(-(-clips // self.clips_per_shard))]
         jobs = [(self._numbers(i), file) for i, file in enumerate(files) if not file.is_file()]
         if jobs:
-            self._make(jobs, held_out)
+            self._make(jobs, held_out, faces)
         together = Windows.joined(Windows.read(file) for file in files)
         per_clip = len(together) // (len(files) * self.clips_per_shard)
         return together[: clips * per_clip]
@@ -234,19 +256,21 @@ class ClipCache:
             digest.update(part.read_bytes())
         return self.folder / f"clips-{digest.hexdigest()[:12]}"
 
-    def _make(self, jobs: list[tuple[range, Path]], held_out: bool) -> None:
+    def _make(self, jobs: list[tuple[range, Path]], held_out: bool, faces: int) -> None:
         log.info("Making %d clips in %s", len(jobs) * self.clips_per_shard, self._folder)
         spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
         with ProcessPoolExecutor(self.workers, mp_context=spawn) as pool:
-            running = [pool.submit(make_shard, self.models, self.seed, clips, held_out, file) for clips, file in jobs]
+            running = [
+                pool.submit(make_shard, self.models, self.seed, clips, held_out, faces, file) for clips, file in jobs
+            ]
             for done, shard in enumerate(running, start=1):
                 shard.result()
                 log.info("%d of %d shards", done, len(jobs))
 
 
-def make_shard(models: Path, seed: int, clips: range, held_out: bool, file: Path) -> None:
+def make_shard(models: Path, seed: int, clips: range, held_out: bool, faces: int, file: Path) -> None:
     """Make and write some clips; in a process of its own, on one thread."""
     torch.set_num_threads(1)
     logging.getLogger("infinitetalk").setLevel(logging.WARNING)
     maker = ClipMaker.load(models, seed)
-    Windows.joined(maker.clip(index, held_out=held_out) for index in clips).write(file)
+    Windows.joined(maker.clip(index, held_out=held_out, faces=faces) for index in clips).write(file)

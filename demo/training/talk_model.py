@@ -25,13 +25,17 @@ from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
 from infinitetalk.wanvideo.hooks import AUDIO_KEY
+from infinitetalk.wanvideo.masks import half_masks, token_masks
 from infinitetalk.wanvideo.modules import HEAD_DIM, AudioBlock, AudioProjection, InfiniteTalkConfig
 from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS
+from infinitetalk.wanvideo.speakers import TRAINED_SPEAKERS, attention_maps, token_positions
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from vae_model import CELL
 
 IN_CHANNELS, OUT_CHANNELS, MASK_CHANNELS = 36, 16, 4
+MASKS_KEY = "speaker_masks"
 OURS = ("audio_proj.", "audio_cross_attn.", "norm_x.")
 """What a key of InfiniteTalk's own weights holds, and no key of the base model."""
 WAV2VEC_SIZES = tiny_models.TinyWav2Vec(hidden=64, layers=3, conv_channels=32, intermediate=128)
@@ -86,22 +90,31 @@ class TalkBlock(WanAttentionBlock):
             e: `[B, 1, 6, C]` from the time step.
             freqs: rotary positions `[1, T*S, 1, d/2, 2, 2]`.
             context: `[B, 2, C]`.
-            transformer_options: has the audio tokens `[B, T, N, D]` under AUDIO_KEY.
+            transformer_options: has the audio tokens `[B, T, N, D]` under AUDIO_KEY and, with two speakers, their
+                masks `[regions, S]` under MASKS_KEY.
         """
         options = transformer_options or {}
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + e[:, 0])[:, :, None].unbind(1)
-        x = torch.addcmul(x, self._look_around(torch.addcmul(shift, self.norm1(x), 1 + scale), freqs), gate)
+        seen, positions = self._look_around(torch.addcmul(shift, self.norm1(x), 1 + scale), freqs, options)
+        x = torch.addcmul(x, seen, gate)
         cross, (image, text) = self.cross_attn, context.split([context_img_len, 1], dim=1)
         x = x + cross.o(cross.v(text) + cross.v_img(image))
-        x = x + self.audio_cross_attn(self.norm_x(x), options[AUDIO_KEY], transformer_options=options)
+        x = x + self.audio_cross_attn(self.norm_x(x), options[AUDIO_KEY], positions, options)
         return torch.addcmul(x, self.ffn(torch.addcmul(ffn_shift, self.norm2(x), 1 + ffn_scale)), ffn_gate)
 
-    def _look_around(self, x: Tensor, freqs: Tensor) -> Tensor:
-        """Core's self attention, `[B, T*S, C]`."""
+    def _look_around(self, x: Tensor, freqs: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Core's self attention, `[B, T*S, C]`, and each token's place between two speakers, `[B, T*S]`."""
         layers = self.self_attn
         q = rotated(layers.norm_q(layers.q(x)), freqs, layers.num_heads)
         k = rotated(layers.norm_k(layers.k(x)), freqs, layers.num_heads)
-        return layers.o(plain_attention(None, q, k, layers.v(x), layers.num_heads))
+        seen = layers.o(plain_attention(None, q, k, layers.v(x), layers.num_heads))
+        if MASKS_KEY not in options:
+            return seen, None
+        with torch.no_grad():  # who is nearest has no gradient
+            heads = (t.unflatten(-1, (layers.num_heads, -1)) for t in (q, k))
+            maps = attention_maps(*heads, options[MASKS_KEY])
+            seats = torch.arange(TRAINED_SPEAKERS).expand(*options[AUDIO_KEY].shape[:2], -1)
+            return seen, token_positions(maps, seats)
 
 
 class TalkModel(WanModel):
@@ -123,27 +136,38 @@ class TalkModel(WanModel):
         self.audio_proj = AudioProjection(sizes.infinitetalk, nn)
         _initialise(self)
 
-    def velocity(self, x: Tensor, sigma: Tensor, condition: Tensor, audio: Tensor) -> Tensor:
+    def velocity(
+        self, x: Tensor, sigma: Tensor, condition: Tensor, audio: Tensor, masks: Tensor | None = None
+    ) -> Tensor:
         """What the model predicts: noise minus clean latent.
 
         Args:
             x: noisy latents `[B, 16, T, H, W]` in the model's space, the motion latents in front.
             sigma: `[B]` in 0..1.
             condition: mask and keyframe, `[B, 20, T, H, W]` (see `condition`).
-            audio: embeddings `[B, F, 5, layers, channels]`.
+            audio: embeddings `[B, speakers, F, 5, layers, channels]`.
+            masks: of two speakers, see `two_speakers`.
 
         Returns:
             `[B, 16, T, H, W]`.
         """
         options = {AUDIO_KEY: self.audio_tokens(audio), "optimized_attention_override": plain_attention}
+        if masks is not None:
+            options[MASKS_KEY] = masks
         text, image = x.new_zeros(len(x), 1, self.text_dim), x.new_zeros(len(x), 1, CLIP_WIDTH)
         latents = torch.cat([x, condition], dim=1)
         return self(latents, sigma * TRAIN_TIMESTEPS, text, clip_fea=image, transformer_options=options)
 
     def audio_tokens(self, audio: Tensor) -> Tensor:
-        """Embeddings `[B, F, 5, layers, channels]` -> tokens `[B, T, N, D]`."""
-        tokens = self.audio_proj(audio)  # takes the batch for speakers: [T, B*N, D]
+        """Embeddings `[B, speakers, F, 5, layers, channels]` -> tokens `[B, T, speakers * N, D]`."""
+        tokens = self.audio_proj(audio.flatten(0, 1))  # takes the batch for speakers, too: [T, B*speakers*N, D]
         return tokens.unflatten(1, (len(audio), -1)).transpose(0, 1)
+
+
+def two_speakers(height: int, width: int) -> Tensor:
+    """Masks of two speakers side by side in a latent of so many cells, as Speaker Masks makes them: `[regions, S]`."""
+    size = (height * CELL, width * CELL)
+    return token_masks(half_masks(*size), TRAINED_SPEAKERS, size, size)
 
 
 def rotated(x: Tensor, freqs: Tensor, heads: int) -> Tensor:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import checkpoints
@@ -27,7 +28,7 @@ import comfy_imports
 import torch
 from cartoon_models import FOLDER as MODELS
 from talk_data import ClipCache, Windows, as_windows
-from talk_model import Sizes, TalkModel, condition, save_talk_model, save_wav2vec
+from talk_model import Sizes, TalkModel, condition, load_talk_model, save_talk_model, save_wav2vec, two_speakers
 from torch import Tensor
 
 FOLDER = comfy_imports.ROOT / ".cache" / "training" / "talk"
@@ -38,7 +39,7 @@ MEASURED_WINDOWS = 64
 
 log = logging.getLogger("train_talk")
 
-Velocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Velocity = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Recipe:
     """How it is trained."""
 
     batch: int = 16
+    """Faces, whether they are alone or two in a picture."""
+    pair_share: float = 0.25
+    """Of the steps are on pictures with two speakers."""
     learning_rate: float = 2e-3
     warm_up_steps: int = 200
     last_rate: float = 0.02
@@ -58,8 +62,20 @@ class Recipe:
     mouth_weight: float = 4.0
     silent_share: float = 0.1
     """Of the windows are trained with zero embeddings, for the sampler's pass without audio."""
-    motion_noise: float = 0.1
-    """Most that is added to the motion latents of later windows: those of the sampler are of its own making."""
+    motion_noise: float = 0.4
+    """Most that is added to the motion latents of later windows, the same in all frames.
+
+    Those of the sampler are of its own making, and wrong in the same places in every frame (by 0.2 to 0.4): the looks
+    are to be taken from the keyframe.
+    """
+
+
+@dataclass(frozen=True)
+class Data:
+    """Windows with one face, and such with two."""
+
+    alone: Windows
+    pairs: Windows
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,13 @@ class Problem:
     """`[B, 1, T, h, w]` of every cell; 0 on the motion latents."""
     mouth: Tensor
     """`[B, 1, T, h, w]` the same, 1 on the cells of the mouth and 0 elsewhere."""
+    masks: Tensor | None
+    """`[regions, S]` of two speakers; None with one."""
 
 
 def noised(windows: Windows, recipe: Recipe, generator: torch.Generator) -> Problem:
     """Put windows at random places between clean and noise."""
-    clean, size = windows.clean.float(), len(windows)
+    clean, size, alone = windows.clean.float(), len(windows), windows.audio.shape[1] == 1
     place = torch.rand(size, generator=generator)
     sigma = recipe.shift * place / (1 + (recipe.shift - 1) * place)
     at = sigma[:, None, None, None, None]
@@ -90,24 +108,27 @@ def noised(windows: Windows, recipe: Recipe, generator: torch.Generator) -> Prob
     trips = torch.randint(windows.worn.shape[1], (size,), generator=generator)
     motion, worn = clean.clone(), windows.worn[torch.arange(size), trips].float()
     motion[:, :, : worn.shape[2]] = worn
-    motion += spread[:, None, None, None, None] * torch.randn(clean.shape, generator=generator)
+    still = torch.randn(clean[:, :, :1].shape, generator=generator)
+    motion += spread[:, None, None, None, None] * still
     silent = torch.rand(size, generator=generator) < recipe.silent_share
+    silent &= alone  # the sampler's pass without audio does not know of speakers either
     mouth = windows.mouth[:, None, None] * (~given).float()
     return Problem(
         x=torch.where(given, motion, (1 - at) * clean + at * noise),
         sigma=sigma,
         condition=condition(windows.keyframe.float()),
-        audio=as_windows(windows.audio.float()) * ~silent[:, None, None, None, None],
+        audio=as_windows(windows.audio.float()) * ~silent[:, None, None, None, None, None],
         target=noise - clean,
         weight=(~given).float() + (recipe.mouth_weight - 1) * mouth,
         mouth=mouth,
+        masks=None if alone else two_speakers(*clean.shape[3:]),
     )
 
 
 def squared_error(predict: Velocity, problem: Problem, *, bfloat16: bool) -> Tensor:
     """Of the velocity, a mean over the channels: `[B, 1, T, h, w]` float32."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-        velocity = predict(problem.x, problem.sigma, problem.condition, problem.audio)
+        velocity = predict(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)
     return (velocity.float() - problem.target).square().mean(dim=1, keepdim=True)
 
 
@@ -117,20 +138,28 @@ def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: TalkModel, windows: Windows, recipe: Recipe, *, bfloat16: bool) -> dict[str, float]:
-    """Errors on windows of unknown faces and sentences; those of the mouth with the audio and without it."""
-    sums = {"held_out": 0.0, "mouth": 0.0, "mouth_silent": 0.0}
-    starts = range(0, len(windows), recipe.batch)
-    for start in starts:
-        for silent in (False, True):
-            generator = torch.Generator().manual_seed(start)  # the same noise every time
-            problem = noised(windows[start : start + recipe.batch], recipe, generator)
-            audio = as_windows(windows[start : start + recipe.batch].audio.float()) * (not silent)
-            error = squared_error(model.velocity, replace(problem, audio=audio), bfloat16=bfloat16)
-            sums["mouth_silent" if silent else "mouth"] += float(weighted_mean(error, problem.mouth))
-            if not silent:
-                sums["held_out"] += float(weighted_mean(error, problem.weight))
-    return {name: value / len(starts) for name, value in sums.items()}
+def measure(model: TalkModel, data: Data, recipe: Recipe, *, bfloat16: bool) -> dict[str, float]:
+    """Errors on windows of unknown faces and sentences; those of mouths also with what they do not say.
+
+    That is no audio for those who are alone, and for two speakers the voices in the wrong order.
+    """
+
+    def error_of(windows: Windows, *, wrong: bool) -> tuple[Tensor, Problem]:
+        problem = noised(windows, recipe, torch.Generator().manual_seed(0))  # the same noise every time
+        audio = as_windows(windows.audio.float())
+        if wrong:
+            audio = audio.flip(1) if audio.shape[1] > 1 else torch.zeros_like(audio)
+        problem = replace(problem, audio=audio)
+        return squared_error(model.velocity, problem, bfloat16=bfloat16), problem
+
+    found = {}
+    for name, windows in (("held_out", data.alone), ("pairs", data.pairs)):
+        parts = [windows[start : start + recipe.batch] for start in range(0, len(windows), recipe.batch)]
+        right, wrong = ([error_of(part, wrong=wrong) for part in parts] for wrong in (False, True))
+        found[name] = mean(float(weighted_mean(error, problem.weight)) for error, problem in right)
+        for label, errors in (("mouth", right), ("mouth_wrong", wrong)):
+            found[f"{name}_{label}"] = mean(float(weighted_mean(error, problem.mouth)) for error, problem in errors)
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,28 +181,30 @@ class Training:
 
     Args:
         folder: where it is kept.
-        windows: what is trained on.
+        data: what is trained on.
         seed: of weights, order and noise.
         bfloat16: compute in bfloat16 where that is precise enough; the weights stay float32.
         compiled: let PyTorch compile the model first, which takes two minutes and a C++ compiler.
+        begun: a model of another training, whose weights this one begins with.
     """
 
     def __init__(
         self,
         folder: Path,
-        windows: Windows,
+        data: Data,
         sizes: Sizes,
         recipe: Recipe,
         seed: int,
         *,
         bfloat16: bool = True,
         compiled: bool = False,
+        begun: TalkModel | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        self.folder, self.windows, self.recipe, self.seed, self.bfloat16 = folder, windows, recipe, seed, bfloat16
-        self.model = TalkModel(sizes)
+        self.folder, self.data, self.recipe, self.seed, self.bfloat16 = folder, data, recipe, seed, bfloat16
+        self.model = begun or TalkModel(sizes)
         self.average = copy.deepcopy(self.model)
-        self.velocity = torch.compile(self.model.velocity) if compiled else self.model.velocity
+        self.velocity = torch.compile(self.model.velocity, dynamic=False) if compiled else self.model.velocity
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.averages = [weight for weight in self.average.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -193,7 +224,7 @@ class Training:
     def file(self) -> Path:
         return self.folder / "checkpoint.pt"
 
-    def run(self, limit: Limit, held_out: Windows | None = None) -> None:
+    def run(self, limit: Limit, held_out: Data | None = None) -> None:
         """Train up to the limit."""
         saved, losses = time.monotonic(), []
         while (progress := limit.progress(self.seconds, self.step)) < 1:
@@ -212,10 +243,13 @@ class Training:
         """One step on a batch that the seed and the step's number decide; the loss."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        rows = torch.randint(len(self.windows), (recipe.batch,), generator=generator)
+        windows, size = self.data.alone, recipe.batch
+        if torch.rand((), generator=generator) < recipe.pair_share:
+            windows, size = self.data.pairs, recipe.batch // 2
+        rows = torch.randint(len(windows), (size,), generator=generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * self._rate(progress)
-        problem = noised(self.windows[rows], recipe, generator)
+        problem = noised(windows[rows], recipe, generator)
         loss = weighted_mean(squared_error(self.velocity, problem, bfloat16=self.bfloat16), problem.weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -233,7 +267,7 @@ class Training:
         rise = min(1.0, (self.step + 1) / self.recipe.warm_up_steps)
         return rise * (self.recipe.last_rate + (1 - self.recipe.last_rate) * cosine)
 
-    def _report(self, loss: float, held_out: Windows | None) -> None:
+    def _report(self, loss: float, held_out: Data | None) -> None:
         entry = {"step": self.step, "minutes": self.seconds / 60, "loss": loss}
         if held_out is not None:
             entry |= measure(self.average, held_out, self.recipe, bfloat16=self.bfloat16)
@@ -264,17 +298,19 @@ def main() -> None:
     sizes, recipe = Sizes(), Recipe()
     save_wav2vec(sizes, options.models)
     cache = ClipCache(options.folder, options.models, options.seed, options.workers)
-    windows = cache.windows(options.clips, held_out=False)
-    held_out = cache.windows(HELD_OUT_CLIPS, held_out=True)[:MEASURED_WINDOWS]
-    log.info("%d windows to train on", len(windows))
+    data = Data(cache.windows(options.clips, held_out=False), cache.windows(options.pairs, held_out=False, faces=2))
+    unknown = [cache.windows(HELD_OUT_CLIPS, held_out=True, faces=faces)[:MEASURED_WINDOWS] for faces in (1, 2)]
+    held_out = Data(*unknown)
+    log.info("%d windows to train on, and %d of two speakers", len(data.alone), len(data.pairs))
     training = Training(
         options.folder,
-        windows,
+        data,
         sizes,
         recipe,
         options.seed,
         bfloat16=not options.float32,
         compiled=options.compile,
+        begun=load_talk_model(options.begin_with, sizes) if options.begin_with else None,
     )
     minutes = options.minutes if options.minutes or options.steps else 60.0
     training.run(Limit(minutes, options.steps), held_out)
@@ -288,12 +324,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="how long is trained in all, without the making of the clips")
     parser.add_argument("--steps", type=int, help="how many steps in all; without both, 60 minutes")
     parser.add_argument("--clips", type=int, default=1200, help="of two windows each")
+    parser.add_argument("--pairs", type=int, default=200, help="clips with two speakers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it wants")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that make clips")
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16")
     parser.add_argument("--compile", action="store_true", help="a third less time per step, with a C++ compiler")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the clips and the checkpoint")
+    parser.add_argument("--begin-with", type=Path, help="a models folder, whose talking model is trained on")
     parser.add_argument("--models", type=Path, default=MODELS, help="a models folder with the VAE; the rest goes there")
     return parser.parse_args()
 

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 LATENT_CHANNELS = 16
 LEVELS = (1, 2, 4, 4)  # width of each level over that of the finest one
 FINE_LEVELS = 2  # these see single frames
+CELL = 2 ** (len(LEVELS) - 1)
+"""Pixels of a latent cell, each way."""
 LOG_VARIANCE_AT_START = -6.0
 
 

@@ -75,13 +75,15 @@ def test_ending_it_leaves_no_process(tmp_path: Path, number: str, moment: str):
 
     log = tmp_path / "log.txt"
     with log.open("w") as stderr:
-        process = subprocess.Popen(demo("--output", tmp_path / "never.mp4"), stderr=stderr)
+        picture = ROOT / "demo" / "media" / "face.png"
+        process = subprocess.Popen(demo("--image", picture, "--output", tmp_path / "never.mp4"), stderr=stderr)
     wait_until(lambda: moment in log.read_text() and psutil.Process(process.pid).children(), 240)
     server = psutil.Process(process.pid).children(recursive=True)
 
     process.send_signal(getattr(signal, number))
 
     assert process.wait(30) == 130
+    assert ("a photo needs the real ones" in log.read_text()) == (moment == "Window 1")
     assert server
     assert not psutil.wait_procs(server, timeout=5)[1]
     assert not (tmp_path / "never.mp4").exists()

@@ -1,12 +1,14 @@
-"""Held-out clips for the cartoon models that come with the demo, and the graph that makes them talk."""
+"""Held-out clips for the cartoon models that come with the demo, and the graphs that make them talk."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cartoon_models
 import numpy as np
 import soundfile
 import talking_picture
@@ -15,8 +17,9 @@ from comfy_client import ComfyClient, Prompt
 from faces import FPS, Face, Motion, render
 from PIL import Image
 from speech import RATE, sound_clip
-from talking_picture import inputs_of
+from talking_picture import WORKFLOW, inputs_of
 
+TWO_SPEAKERS = WORKFLOW.with_name("two_speakers.json")
 FIRST_HELD_OUT_SEED = 1_000_000  # no face of the training has such a seed
 PAUSE_FRAMES, PAUSE_OPENING = 8, 0.01  # so many frames of a clip ask for a mouth that is not more open than this
 
@@ -58,12 +61,37 @@ class Clip:
 
 def talking_prompt(client: ComfyClient, clip: Clip, folder: Path, **sampler: Any) -> Prompt:
     """The shipped workflow with the cartoon models and a clip, whose files are written to `folder` and uploaded."""
-    name = f"clip_{clip.seed}"
-    picture, sound = folder / f"{name}.png", folder / f"{name}.wav"
-    Image.fromarray(clip.picture()).save(picture)
-    soundfile.write(sound, clip.sound, RATE, subtype="PCM_16")
     prompt = talking_picture.with_cartoon_models(talking_picture.load_workflow())
-    prompt = talking_picture.with_media(prompt, client.upload(picture), client.upload(sound))
+    picture = uploaded_picture(client, [clip], folder)
+    return _with_settings(talking_picture.with_media(prompt, picture, uploaded_sound(client, clip, folder)), **sampler)
+
+
+def two_speakers_prompt(client: ComfyClient, clips: tuple[Clip, Clip], folder: Path, **sampler: Any) -> Prompt:
+    """The shipped workflow for two speakers: the first one's face on the left, both voices at the same time."""
+    prompt = talking_picture.with_cartoon_models(talking_picture.load_workflow(TWO_SPEAKERS))
+    inputs_of(prompt, "LoadImage")["image"] = uploaded_picture(client, clips, folder)
+    for number, clip in enumerate(clips, start=1):
+        loader, _ = inputs_of(prompt, "InfiniteTalkAudioEmbeds")[f"audio_{number}"]
+        prompt[loader]["inputs"]["audio"] = uploaded_sound(client, clip, folder)
+    return _with_settings(prompt, width=len(clips) * cartoon_models.SIDE, **sampler)
+
+
+def uploaded_picture(client: ComfyClient, clips: Sequence[Clip], folder: Path) -> str:
+    """The clips' faces side by side, written to `folder` and uploaded; its name on the server."""
+    file = folder / f"{'_'.join(str(clip.seed) for clip in clips)}.png"
+    Image.fromarray(np.concatenate([clip.picture() for clip in clips], axis=1)).save(file)
+    return client.upload(file)
+
+
+def uploaded_sound(client: ComfyClient, clip: Clip, folder: Path) -> str:
+    """A clip's sound, written to `folder` and uploaded; its name on the server."""
+    file = folder / f"{clip.seed}.wav"
+    soundfile.write(file, clip.sound, RATE, subtype="PCM_16")
+    return client.upload(file)
+
+
+def _with_settings(prompt: Prompt, **sampler: Any) -> Prompt:
+    """No job shall find another's windows or file."""
     inputs_of(prompt, "InfiniteTalkSampler").update({"seed": 1, "resume": False, **sampler})
     inputs_of(prompt, "SaveVideoWithAudio")["filename_prefix"] = f"cartoons/{uuid.uuid4().hex[:12]}"
     return prompt

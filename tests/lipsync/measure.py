@@ -19,6 +19,7 @@ LAG_FRAMES = 1
 WORSE_AT_END = 0.05  # the last window's r under that of the first
 OTHER_R = 0.3
 IN_SILENCE = 0.1  # of the mouth's range
+OWN_R, OTHERS_R = 0.7, 0.4  # of each mouth of two, with its own voice and with that of the other
 OUTSIDE_DB, LOST_DB = 25.0, 1.0  # and how much of it the last window may lack against the first
 
 FPS = 25

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES
 from comfy_client import ComfyClient
+from speech import RATE
 from talking_picture import CARTOON_SAMPLER
 
 from ..comfy.helpers import decode, run
 from . import measure
-from .cartoon import Clip, talking_prompt
+from .cartoon import Clip, talking_prompt, two_speakers_prompt
 
 CLIPS, SECONDS = 3, 6
 FRAMES = SECONDS * measure.FPS
@@ -103,6 +104,17 @@ def test_everything_else_stays_as_it_is(talks: list[Talk]):
     for talk in talks:
         lost = talk.psnr[WINDOWS[0]].mean() - talk.psnr[WINDOWS[-1]].mean()
         assert lost <= LOST_DB_SO_FAR
+
+
+def test_two_speakers_follow_their_own_voices(speaker: None, client: ComfyClient, tmp_path: Path):
+    pair = Clip.held_out(CLIPS, SECONDS), Clip.held_out(CLIPS + 1, SECONDS)
+    file, _ = run(client, two_speakers_prompt(client, pair, tmp_path))
+    pictures = np.split(decode(file).frames, len(pair), axis=2)
+    drives = [measure.opening_for(clip.sound, RATE, FRAMES) for clip in pair]
+    for clip, frames, own, others in zip(pair, pictures, drives, drives[::-1], strict=True):
+        opening = measure.mouth_opening(frames, clip.face)
+        assert measure.pearson(opening, own) >= measure.OWN_R
+        assert measure.pearson(opening, others) < measure.OTHERS_R
 
 
 def test_more_audio_guidance_opens_the_mouth_wider(talks: list[Talk], client: ComfyClient, tmp_path: Path):

@@ -63,6 +63,7 @@ def test_the_cartoon_job_takes_the_shipped_models_and_nothing_else():
     sampler, sizes = inputs_of(cartoon, "InfiniteTalkSampler"), inputs_of(tiny, "InfiniteTalkSampler")
     assert sampler.keys() == sizes.keys()
     assert (sampler["width"], sampler["height"], sampler["resolution"]) == (96, 96, "custom")
+    assert [talking_picture.knows_drawn_faces_only(prompt) for prompt in (shipped, cartoon, tiny)] == [0, 1, 0]
 
 
 def test_the_shipped_models_are_as_small_as_promised():

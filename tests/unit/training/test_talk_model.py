@@ -85,36 +85,41 @@ def spoken(monkeypatch: pytest.MonkeyPatch, training: SimpleNamespace) -> np.nda
     return sound
 
 
-def random_windows(training: SimpleNamespace, count: int):
+def random_windows(training: SimpleNamespace, count: int, faces: int = 1):
     """Windows of random numbers, first and later ones in turn."""
     generator = torch.Generator().manual_seed(5)
-    latents = torch.randn(2, count, 16, 9, SIDE, SIDE, generator=generator)
-    mouth = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
+    latents = torch.randn(2, count, 16, 9, SIDE, faces * SIDE, generator=generator)
+    mouth = torch.zeros(count, SIDE, faces * SIDE, dtype=torch.bool)
     mouth[:, 7:10, 4:8] = True
     return training.data.Windows(
         clean=latents[0],
         keyframe=latents[1],
-        audio=torch.randn(count, FRAMES + 4, 3, 64, generator=generator),
+        audio=torch.randn(count, faces, FRAMES + 4, 3, 64, generator=generator),
         motion=torch.tensor([1, 3]).repeat(count)[:count],
         mouth=mouth,
         worn=torch.stack([latents[0][:, :, :3]] * 2, dim=1),
     )
 
 
-def problem_of(training: SimpleNamespace, count: int = 2, **changes: float):
+def problem_of(training: SimpleNamespace, faces: int = 1, **changes: float):
     recipe = replace(training.train.Recipe(), **changes)
-    return training.train.noised(random_windows(training, count), recipe, torch.Generator().manual_seed(3))
+    return training.train.noised(random_windows(training, 2, faces), recipe, torch.Generator().manual_seed(3))
 
 
 @torch.no_grad()
-def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, loaded):
+@pytest.mark.parametrize("faces", [1, 2])
+def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, loaded, faces):
     import comfy.model_management
     from infinitetalk.wanvideo.conditioning import ZeroClipOutput, empty_text
-    from infinitetalk.wanvideo.hooks import AUDIO_KEY, attach
+    from infinitetalk.wanvideo.hooks import AUDIO_KEY, SEATS_KEY, attach
+    from infinitetalk.wanvideo.masks import half_masks, token_masks
 
-    problem = problem_of(training, silent_share=0.0)
-    ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio)
-    patched = attach(loaded.model, loaded.infinitetalk, 1.0)
+    problem = problem_of(training, faces, silent_share=0.0)
+    ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)
+    size = (8 * SIDE, 16 * SIDE)
+    masks = {1: None, 2: token_masks(half_masks(*size), 2, size, size)}[faces]
+    seats = {1: None, 2: torch.arange(2).expand(1, 9, 2)}[faces]
+    patched = attach(loaded.model, loaded.infinitetalk, 1.0, masks)
     comfy.model_management.load_models_gpu([patched, loaded.infinitetalk])
     for index in range(len(problem.x)):
         sigma = problem.sigma[index : index + 1]
@@ -125,7 +130,7 @@ def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, load
             c_crossattn=empty_text(4096)[0][0],
             clip_fea=ZeroClipOutput.penultimate_hidden_states,
             transformer_options={**patched.model_options["transformer_options"], "wrappers": patched.wrappers},
-            **{AUDIO_KEY: loaded.infinitetalk.model.audio_proj(problem.audio[index : index + 1])[None]},
+            **{AUDIO_KEY: loaded.infinitetalk.model.audio_proj(problem.audio[index])[None], SEATS_KEY: seats},
         )
         theirs = (problem.x[index] - denoised[0]) / sigma
         assert theirs.std() > 0.1
@@ -133,9 +138,18 @@ def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, load
 
 
 @torch.no_grad()
+def test_each_side_hears_its_own_voice(training, talk):
+    problem = problem_of(training, 2)
+    both = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)
+    swapped = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio.flip(1), problem.masks)
+    assert (both - swapped).abs().max() > 0.01
+    assert problem.audio.abs().amin(dim=(1, 2, 3, 4, 5)).min() > 0  # no voice is dropped: the sampler drops none alone
+
+
+@torch.no_grad()
 def test_the_audio_is_heard_and_a_prompt_is_not(training, talk, loaded):
     problem = problem_of(training, silent_share=0.0)
-    ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio)
+    ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)
     silent = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio * 0)
     assert (ours - silent).abs().max() > 0.01
     core = loaded.model.model.diffusion_model
@@ -193,6 +207,23 @@ def test_a_clips_latents_are_those_that_the_sampler_encodes(training, loaded, fo
     assert windows.motion.tolist() == [1, 3]
 
 
+@torch.no_grad()
+def test_two_speakers_stand_side_by_side_and_have_a_voice_each(training, folder, monkeypatch):
+    times = np.arange(3 * 16_000) / 16_000
+    sounds = iter([(0.3 * np.sin(2 * np.pi * pitch * times)).astype(np.float32) for pitch in (150, 400)])
+    drawn = []
+    draw = training.data.render
+    monkeypatch.setattr(training.data, "sound_clip", lambda *_, **__: next(sounds))
+    monkeypatch.setattr(training.data, "render", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    maker = training.data.ClipMaker.load(folder, seed=0)
+    windows = maker.clip(0, held_out=False, faces=2)
+    assert windows.audio.shape == (2, 2, FRAMES + 4, 3, 64)
+    assert (windows.audio[:, 0] - windows.audio[:, 1]).abs().max() > 0.1
+    first = training.data.pixels(np.concatenate(drawn[:2], axis=2))
+    assert torch.allclose(windows.clean[0], training.data.encoded(maker.vae, first[None])[0].half(), atol=3e-3)
+    assert all(side.any() for side in windows.mouth.split(SIDE, dim=2))
+
+
 def test_the_condition_is_the_one_that_core_makes_of_a_keyframe(training, loaded):
     from infinitetalk.wanvideo.keyframe import Keyframe
 
@@ -220,11 +251,11 @@ def test_a_clips_audio_is_what_the_sampler_hears(training, loaded, folder, spoke
     voice = {"waveform": torch.from_numpy(spoken)[None, None], "sample_rate": 16_000}
     embeds = embed_voices(maker.encoder, [Sound.from_audio(voice, "audio_1")])
     heard = Voices.of(embeds).window(Window(0, 0, FRAMES, 0, 0), "silence")
-    assert torch.allclose(training.data.as_windows(windows.audio.float())[:1], heard, atol=3e-3)
+    assert torch.allclose(training.data.as_windows(windows.audio.float())[0], heard, atol=3e-3)
     end = embeds.frames - 10  # a window that reaches beyond the sound
-    rows = training.data.heard_rows(embeds.features[0], embeds.silence[0], end)
+    rows = training.data.heard_rows(embeds.features, embeds.silence, end)
     heard = Voices.of(embeds).window(Window(1, end, FRAMES, 9, 23), "silence")
-    assert torch.equal(training.data.as_windows(rows[None]), heard)
+    assert torch.equal(training.data.as_windows(rows), heard)
 
 
 def test_motion_latents_are_clean_and_count_for_nothing(training):
@@ -265,13 +296,15 @@ def test_a_dropped_voice_is_the_samplers_zero_audio(training, talk):
 
 
 def test_training_lowers_the_loss_and_goes_on_after_a_stop(training, tmp_path):
-    windows = random_windows(training, 4)
-    smooth = replace(windows, clean=windows.keyframe.mean((2, 3, 4), keepdim=True).expand_as(windows.clean))
+    def smooth(windows):
+        return replace(windows, clean=windows.keyframe.mean((2, 3, 4), keepdim=True).expand_as(windows.clean))
+
+    data = training.train.Data(smooth(random_windows(training, 4)), smooth(random_windows(training, 2, faces=2)))
     sizes = training.model.Sizes(**FEW_SIZES)
     recipe = training.train.Recipe(batch=4, warm_up_steps=5, learning_rate=5e-3)
 
     def start(name: str):
-        return training.train.Training(tmp_path / name, smooth, sizes, recipe, seed=0, bfloat16=False)
+        return training.train.Training(tmp_path / name, data, sizes, recipe, seed=0, bfloat16=False)
 
     whole = start("whole")
     losses = [whole.train_step(0.0) for _ in range(30)]
@@ -301,9 +334,9 @@ def test_clips_are_made_once(training, folder, tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-        def submit(self, _, models, seed, clips, held_out, file):
-            made.append((clips, held_out))
-            random_windows(training, 2 * len(clips)).write(file)
+        def submit(self, _, models, seed, clips, held_out, faces, file):
+            made.append((clips, held_out, faces))
+            random_windows(training, 2 * len(clips), faces).write(file)
             return SimpleNamespace(result=lambda: None)
 
     monkeypatch.setattr(training.data, "ProcessPoolExecutor", Pool)
@@ -312,10 +345,17 @@ def test_clips_are_made_once(training, folder, tmp_path, monkeypatch):
     assert len(cache.windows(4, held_out=False)) == 8
     assert len(cache.windows(5, held_out=False)) == 10
     assert len(cache.windows(1, held_out=True)) == 2
-    assert made == [(range(2), False), (range(2, 4), False), (range(4, 6), False), (range(2), True)]
+    assert cache.windows(1, held_out=False, faces=2).clean.shape == (2, 16, 9, SIDE, 2 * SIDE)
+    assert made == [
+        (range(2), False, 1),
+        (range(2, 4), False, 1),
+        (range(4, 6), False, 1),
+        (range(2), True, 1),
+        (range(2), False, 2),
+    ]
     other = replace(cache, seed=1)
     other.windows(1, held_out=False)
-    assert len(made) == 5
+    assert len(made) == 6
 
 
 def test_the_wav2vec_of_the_demo_has_the_layout_of_a_published_one(training, folder):

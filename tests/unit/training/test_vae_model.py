@@ -75,11 +75,31 @@ def test_training_learns_goes_on_and_repeats_itself(tmp_path: Path, monkeypatch:
             training.step += 1
         return losses
 
-    whole = steps(train_vae.Training(tmp_path / "whole", 1e9, seed=1), 12)
+    def loss_now(training: train_vae.Training) -> float:
+        torch.manual_seed(0)
+        return float(train_vae.loss_of(training.model, batch)[0].detach())
+
+    batch = train_vae.draw_batch(train_vae.np.random.default_rng(9), train_vae.STAGES[0])
+    learning = train_vae.Training(tmp_path / "whole", 1e9, seed=1)
+    at_first = loss_now(learning)
+    whole = steps(learning, 12)
     first = train_vae.Training(tmp_path / "parts", 1e9, seed=1)
     parts = steps(first, 6)
     first.save()
     parts += steps(train_vae.Training(tmp_path / "parts", 1e9, seed=1), 6)
 
     assert parts == pytest.approx(whole, rel=1e-4)
-    assert sum(whole[-3:]) < 0.8 * sum(whole[:3])
+    assert loss_now(learning) < 0.8 * at_first
+
+
+def test_the_learning_rate_falls_twice(tmp_path: Path):
+    training = train_vae.Training(tmp_path, 100.0, seed=0)
+    training.step = 1000
+    rates = []
+    for training.spent in range(100):
+        rates.append(training._learning_rate(training.stage()))
+    rises = [second for second in range(1, 100) if rates[second] > rates[second - 1]]
+    assert rises == [pytest.approx(100 * (1 - train_vae.STAGES[-1].share), abs=1)]
+    assert rates[0] == pytest.approx(train_vae.LEARNING_RATE)
+    assert rates[rises[0]] == pytest.approx(train_vae.LAST_LEARNING_RATE, rel=0.01)
+    assert rates[-1] < 0.05 * train_vae.LAST_LEARNING_RATE
