@@ -106,7 +106,8 @@ class ClipMaker:
     @torch.no_grad()
     def clip(self, index: int, *, held_out: bool, faces: int = 1) -> Windows:
         """The two windows of a clip; with `held_out` of faces and sentences that training never has."""
-        rng = np.random.default_rng([self.seed, int(held_out), index, *([faces] if faces > 1 else [])])
+        pair = [faces] if faces > 1 else []  # clips of one face are those of former trainings
+        rng = np.random.default_rng([self.seed, int(held_out), index, *pair])
         seconds = rng.uniform(*SECONDS)
         sounds = [sound_clip(rng, seconds, held_out=held_out) for _ in range(faces)]
         embeds = embed_voices(self.encoder, [Sound(torch.from_numpy(sound)[None], RATE) for sound in sounds], fps=FPS)
