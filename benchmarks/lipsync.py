@@ -165,12 +165,9 @@ def speakers_of_pair(client: ComfyClient, pair: tuple[Clip, Clip], folder: Path)
     """Make a video of two and measure each half of it against both voices, which the file has as one sound only."""
     file, _ = run(client, two_speakers_prompt(client, pair, folder))
     frames = decode(file).frames
-    drives = [measure.opening_for(clip.sound, RATE, len(frames)) for clip in pair]
-    found = []
-    for clip, half, own, others in zip(pair, np.split(frames, 2, axis=2), drives, drives[::-1], strict=True):
-        opening = measure.mouth_opening(half, clip.face)
-        found.append(Speaker(clip.seed, measure.pearson(opening, own), measure.pearson(opening, others)))
-    return found
+    faces, drives = zip(*((c.face, measure.opening_for(c.sound, RATE, len(frames))) for c in pair), strict=True)
+    found = measure.r_of_two_speakers(frames, faces, drives)
+    return [Speaker(clip.seed, *r) for clip, r in zip(pair, found, strict=True)]
 
 
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (

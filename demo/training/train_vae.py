@@ -152,7 +152,7 @@ def measure(model: VAE, frames: int, clips: int = 16) -> dict[str, float]:
         "psnr": float(np.mean(decibels)),
         "worst_psnr": min(decibels),
         "mouth": float(together),
-        "worst": float(min(each)),
+        "worst_mouth": float(min(each)),
     }
 
 

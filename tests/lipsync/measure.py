@@ -143,6 +143,22 @@ def pearson(first: np.ndarray, second: np.ndarray) -> float:
     return 0.0 if flat else float(np.corrcoef(first, second)[0, 1])
 
 
+def r_of_two_speakers(
+    frames: np.ndarray, faces: tuple[Face, Face], drives: tuple[np.ndarray, np.ndarray]
+) -> list[tuple[float, float]]:
+    """Correlation of each mouth with its own voice and with the other's, the left one first.
+
+    Args:
+        frames: uint8 `[F, SIZE, 2 * SIZE, 3]`, the first face on the left.
+        faces: of the two.
+        drives: opening that each voice asks for, `[F]`.
+    """
+    halves = zip(np.split(frames, 2, axis=2), faces, strict=True)
+    openings = [mouth_opening(half, face) for half, face in halves]
+    voices = zip(openings, drives, drives[::-1], strict=True)
+    return [(pearson(opening, own), pearson(opening, others)) for opening, own, others in voices]
+
+
 def r_within(openings: list[np.ndarray], drives: list[np.ndarray], windows: list[slice]) -> float:
     """The correlation that whole clips would have if the mouth erred in all frames as it does in a window of each.
 
