@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..spool import Spool
 from .ffmpeg import FfmpegAudio
 from .sound import MAX_RATE, MIN_RATE, Sound
-from .spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..spool import Spool, release
 from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
 from .sound import CHUNK_SAMPLES, Sound, audible_frames, exact_fps, frame_count, resampled, samples_of
-from .spool import Spool, release
 from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)

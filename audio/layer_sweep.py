@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from ..spool import Spool
 from .heap import give_back
-from .spool import Spool
 from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps

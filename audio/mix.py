@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..spool import Spool
 from .sound import CHUNK_SAMPLES, Sound, resampled
-from .spool import Spool
 
 log = logging.getLogger(__name__)
 

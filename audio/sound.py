@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .spool import Spool, release
+from ..spool import Spool, release
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..spool import Spool, release
 from .layer_sweep import LayerSweep, Progress, Reach
-from .spool import Spool, release
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 

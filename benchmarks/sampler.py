@@ -69,7 +69,7 @@ def load_models(folder: Path) -> SimpleNamespace:
     import comfy.utils
     import tiny_models
     import torch
-    from infinitetalk.wanvideo.checkpoint import load_infinitetalk
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 
     sizes = tiny_models.TinyWan(dim=768, layers=12, ffn_dim=3072)
     talk = tiny_models.TinyInfiniteTalk(base=sizes, intermediate=256, tokens=32, out_dim=768)
@@ -245,7 +245,7 @@ def loop_over_core(models: SimpleNamespace, rounds: int) -> dict[str, float]:
 
 def hook_share(models: SimpleNamespace, rounds: int) -> dict[str, float]:
     """(c): the audio hook as a share of the block that it works in."""
-    from infinitetalk.wanvideo import hooks
+    from infinitetalk.wanvideo.model import hooks
 
     spent = {"hook": 0.0, "block": 0.0}
     depth = {"block": 0}
@@ -293,7 +293,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 def hook_memory(models: SimpleNamespace) -> dict[str, float]:
     """(c), memory: the peak of one model pass with the audio hook, over that of core's model alone."""
-    from infinitetalk.wanvideo.hooks import AUDIO_KEY
+    from infinitetalk.wanvideo.model.hooks import AUDIO_KEY
 
     base, seen = models.model.model, []
     apply_model = base.apply_model

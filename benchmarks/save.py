@@ -104,7 +104,8 @@ def prepare_ours(media: Media) -> Callable[[], None]:
     )
     sys.modules["infinitetalk"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["infinitetalk"])
-    from infinitetalk.video_io import formats, names, sources, writer
+    from infinitetalk.video_io import sources
+    from infinitetalk.video_io.save import formats, names, writer
 
     images = torch.from_numpy(media.frames)
     audio = {"waveform": torch.from_numpy(media.sound)[None], "sample_rate": SAMPLE_RATE}

@@ -27,7 +27,7 @@ def _files() -> dict[str, Path]:
 
 
 class InfiniteTalkModelLoader(io.ComfyNode):
-    """Thin over `wanvideo.checkpoint`."""
+    """Thin over `wanvideo.model.checkpoint`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -63,7 +63,7 @@ class InfiniteTalkModelLoader(io.ComfyNode):
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:
         """Load the file."""
-        from ..wanvideo.checkpoint import load_infinitetalk
+        from ..wanvideo.model.checkpoint import load_infinitetalk
 
         path = _files().get(model)
         if path is None:

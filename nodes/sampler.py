@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class InfiniteTalkSampler(io.ComfyNode):
-    """Thin over `wanvideo.job` (what is made) and `video_io.frame_store` (where it is kept)."""
+    """Thin over `wanvideo.job` (what is made) and `video_io.store.frame_store` (where it is kept)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -95,13 +95,13 @@ class InfiniteTalkSampler(io.ComfyNode):
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet."""
-        from ..video_io.images import frames_as_image
+        from ..video_io.store.image_tensor import frames_as_image
         from ..wanvideo.guider import Guidance
         from ..wanvideo.job import TalkingVideoJob
+        from ..wanvideo.model.vae_tiles import with_tiles_if_needed
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
         from ..wanvideo.sampling import SamplerSettings
-        from ..wanvideo.tiles import with_tiles_if_needed
         from .stored_run import sample_to_disk
         from .video_output import StoredVideoInput
 

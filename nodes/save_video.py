@@ -16,14 +16,14 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from ..errors import UserError
-from ..video_io.formats import FORMATS, format_named
-from ..video_io.names import check_template, expand_prefix, make_target
+from ..video_io.save.formats import FORMATS, format_named
+from ..video_io.save.names import check_template, expand_prefix, make_target
 from ..video_io.sound import AudioFit
 from .types import CATEGORY
 
 if TYPE_CHECKING:
+    from ..video_io.save.writer import SavedVideo
     from ..video_io.sources import FrameSource
-    from ..video_io.writer import SavedVideo
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ SAVE_SILENT, STOP = "save silent video", "stop"
 
 
 class SaveVideoWithAudio(io.ComfyNode):
-    """Thin: checks the widgets, opens the sources, and leaves the rest to `video_io.writer`."""
+    """Thin: checks the widgets, opens the sources, and leaves the rest to `video_io.save.writer`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -150,7 +150,7 @@ class SaveVideoWithAudio(io.ComfyNode):
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Save and report."""
-        from ..video_io.writer import SaveSettings, save_video
+        from ..video_io.save.writer import SaveSettings, save_video
 
         if audio_fit not in FITS or if_audio_fails not in (SAVE_SILENT, STOP):
             raise UserError(

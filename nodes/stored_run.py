@@ -11,8 +11,8 @@ import comfy.model_management as memory
 import folder_paths
 
 from ..errors import UserError
-from ..video_io.frame_store import FrameStore
-from ..video_io.settings import run_limits, runs_folder
+from ..video_io.store.frame_store import FrameStore
+from ..video_io.store.settings import run_limits, runs_folder
 from .feedback import say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def sample_to_disk(job: TalkingVideoJob, node_id: str | None, *, resume: bool) -
         UserError: something failed in the middle; the sentence says what is kept and how to go on. An error in the
             first window stays what it is.
     """
-    from ..wanvideo.fingerprint import job_fingerprint, window_keys
+    from ..wanvideo.resume.fingerprint import job_fingerprint, window_keys
     from ..wanvideo.sampling import to_8_bit
     from .progress import SamplingProgress
 
@@ -78,7 +78,7 @@ def _explained(
 
 def _reason(error: Exception, store: FrameStore, total: int) -> str:
     """What happened in the middle, what is kept and how to go on."""
-    from ..wanvideo.tiles import is_out_of_memory
+    from ..wanvideo.model.vae_tiles import is_out_of_memory
 
     window = store.windows_done + 1
     what = str(error).strip().rstrip(".") if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

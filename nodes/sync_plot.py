@@ -134,6 +134,6 @@ def _sound(audio: Any) -> Sound:
 
 def _seams(video: Any) -> list[int]:
     """First frames of the windows after the first, of a video that our sampler made; nothing is guessed of others."""
-    from ..video_io.video import StoredVideo
+    from ..video_io.store.stored_video import StoredVideo
 
     return video.seams if isinstance(video, StoredVideo) else []

@@ -14,7 +14,7 @@ def open_video(video: Any) -> tuple[FrameSource, Any]:
     if hasattr(video, "iter_frames"):
         return StoredFrames(video), video.sound
     if isinstance(video, VideoFromFile):
-        from ..video_io.video_file import FileFrames, FileSound, has_sound
+        from ..video_io.read.video_file import FileFrames, FileSound, has_sound
 
         # Newer cores cut a video by noting the part in it; 0.3.75 has no such thing.
         part = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.model_management
 from comfy_api.latest import Input, Types
 
-from ..video_io.video import StoredVideo
+from ..video_io.store.stored_video import StoredVideo
 
 
 class StoredVideoInput(StoredVideo, Input.Video):

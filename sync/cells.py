@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..audio.spool import Spool, release
 from ..errors import UserError
+from ..spool import Spool, release
 from ..video_io.pixels import LEVELS_OF_INTEGERS
 from ..video_io.sources import Frame, FrameSource
 from .box import Box

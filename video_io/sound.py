@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..audio.spool import release
+from ..spool import release
 
 BLOCK_SAMPLES = 65536
 HIGHEST_RATE = 768_000

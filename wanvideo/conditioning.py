@@ -8,8 +8,8 @@ import comfy.conds
 import torch
 from torch import Tensor
 
-from .hooks import AUDIO_KEY, SEATS_KEY
 from .keyframe import Keyframe
+from .model.hooks import AUDIO_KEY, SEATS_KEY
 
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
 """Shape of CLIP ViT-H's penultimate hidden states, the image embedding of Wan 2.1 I2V."""

@@ -13,15 +13,16 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..audio.spool import release
 from ..errors import UserError
-from .base_model import check_base_model
+from ..spool import release
 from .conditioning import Conditioning, empty_text
 from .guider import Guidance
-from .hooks import attach
 from .keyframe import KeyframeEncoder
 from .masks import half_masks, token_masks
-from .modules import InfiniteTalk
+from .model.base_model import check_base_model
+from .model.hooks import attach
+from .model.modules import InfiniteTalk
+from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
 from .sampling import (
     INFINITETALK_SCHEDULE,
@@ -33,7 +34,6 @@ from .sampling import (
     WindowLoop,
     with_shift,
 )
-from .speakers import TRAINED_SPEAKERS
 from .voices import Voices
 from .windows import END_PADDINGS, Window, check_window, plan_windows
 

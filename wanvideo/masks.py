@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .model.speakers import TRAINED_SPEAKERS
 from .resolution import SIZE_STEP, cover
-from .speakers import TRAINED_SPEAKERS
 
 Layout = Literal["halves", "boxes"]
 

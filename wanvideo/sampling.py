@@ -19,7 +19,7 @@ from .conditioning import Conditioning, with_window
 from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
 from .guider import Guidance, InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
-from .modules import InfiniteTalk
+from .model.modules import InfiniteTalk
 from .schedule import infinitetalk_sigmas
 from .voices import Voices
 from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..audio.spool import release
 from ..errors import UserError
-from .speakers import TRAINED_SPEAKERS
+from ..spool import release
+from .model.speakers import TRAINED_SPEAKERS
 from .windows import LATENT_STRIDE, EndPadding, Window, audio_window, latent_frames
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ import torch
 from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
-from infinitetalk.wanvideo.hooks import AUDIO_KEY
 from infinitetalk.wanvideo.masks import half_masks, token_masks
-from infinitetalk.wanvideo.modules import HEAD_DIM, AudioBlock, AudioProjection, InfiniteTalkConfig
+from infinitetalk.wanvideo.model.hooks import AUDIO_KEY
+from infinitetalk.wanvideo.model.modules import HEAD_DIM, AudioBlock, AudioProjection, InfiniteTalkConfig
+from infinitetalk.wanvideo.model.speakers import TRAINED_SPEAKERS, attention_maps, token_positions
 from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS
-from infinitetalk.wanvideo.speakers import TRAINED_SPEAKERS, attention_maps, token_positions
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F

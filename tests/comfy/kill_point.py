@@ -56,7 +56,7 @@ def arm(phase: str, count: int) -> None:
         "writing": lambda: (zlib, "crc32"),  # between two pieces of a file
         "flushing": lambda: (os, "fsync"),
         "renaming": lambda: (Path, "replace"),
-        "saving": lambda: (pack_module("video_io.ffmpeg").FfmpegProcess, "write"),
+        "saving": lambda: (pack_module("video_io.save.ffmpeg_process").FfmpegProcess, "write"),
     }[phase]()
     setattr(owner, name, end_at(count, getattr(owner, name)))
 

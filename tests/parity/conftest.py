@@ -23,7 +23,7 @@ def models(comfy_core: Path, golden_dir: Path) -> SimpleNamespace:
     """`model`, `infinitetalk` (patchers) and `vae` in float32."""
     import comfy.sd
     import comfy.utils
-    from infinitetalk.wanvideo.checkpoint import load_infinitetalk
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 
     return SimpleNamespace(
         model=comfy.sd.load_diffusion_model(

@@ -22,7 +22,7 @@ def main() -> None:
     comfy.cli_args.args.cpu = True
     import comfy.sd
     from comfy_extras import nodes_easycache
-    from infinitetalk.wanvideo.digest import Digester
+    from infinitetalk.wanvideo.resume.digest import Digester
     from infinitetalk.wanvideo.sampling import with_shift
 
     with torch.inference_mode():

@@ -347,7 +347,7 @@ def test_embeddings_of_another_width_or_with_nan_get_a_sentence(models):
 def test_other_wan_models_are_called_by_their_name(models, change, named):
     from comfy.ldm.wan.model import WanModel
     from infinitetalk.errors import UserError
-    from infinitetalk.wanvideo.base_model import check_base_model
+    from infinitetalk.wanvideo.model.base_model import check_base_model
 
     # The real models have billions of weights; what tells them apart are these attributes.
     wan = object.__new__(WanModel)
@@ -362,7 +362,7 @@ def test_vace_and_a_vae_of_another_family_are_refused(models):
     with pytest.raises(UserError, match="VAE makes latents of 4 channels"):
         make_job(models, vae=SimpleNamespace(latent_channels=4, latent_dim=2))
     import comfy.ldm.wan.model
-    from infinitetalk.wanvideo.base_model import check_base_model
+    from infinitetalk.wanvideo.model.base_model import check_base_model
 
     vace = SimpleNamespace(get_model_object=lambda _: object.__new__(comfy.ldm.wan.model.VaceWanModel))
     with pytest.raises(UserError, match="VaceWanModel"):

@@ -131,7 +131,7 @@ MEMORY_ERRORS = [
 
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=["cuda", "mps", "cpu"])
 def test_a_window_that_does_not_fit_is_decoded_in_tiles_once_and_the_user_is_told(models, monkeypatch, error):
-    from infinitetalk.wanvideo.tiles import with_tiles_if_needed
+    from infinitetalk.wanvideo.model.vae_tiles import with_tiles_if_needed
 
     latent = torch.randn(1, 16, 3, 40, 40, generator=torch.Generator().manual_seed(1))
     whole = models.vae.decode(latent)
@@ -152,7 +152,7 @@ def test_a_window_that_does_not_fit_is_decoded_in_tiles_once_and_the_user_is_tol
 
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=["cuda", "mps", "cpu"])
 def test_tiles_that_do_not_fit_either_are_an_error(models, monkeypatch, error):
-    from infinitetalk.wanvideo.tiles import with_tiles_if_needed
+    from infinitetalk.wanvideo.model.vae_tiles import with_tiles_if_needed
 
     calls = with_failing_decoder(models.vae, monkeypatch, error, times=1000)
     with pytest.raises(type(error)):
@@ -161,7 +161,7 @@ def test_tiles_that_do_not_fit_either_are_an_error(models, monkeypatch, error):
 
 
 def test_other_errors_of_the_decoder_are_not_hidden(models, monkeypatch):
-    from infinitetalk.wanvideo.tiles import with_tiles_if_needed
+    from infinitetalk.wanvideo.model.vae_tiles import with_tiles_if_needed
 
     with_failing_decoder(models.vae, monkeypatch, RuntimeError("expected 16 channels"), times=1)
     with pytest.raises(RuntimeError, match="16 channels"):

@@ -50,7 +50,7 @@ def job(models):
 
 
 def fingerprint(job) -> str:
-    from infinitetalk.wanvideo.fingerprint import job_fingerprint
+    from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint
 
     return job_fingerprint(job)
 
@@ -258,7 +258,7 @@ def test_patches_of_other_nodes_count(job):
 
 
 def test_a_window_has_another_key_exactly_when_it_hears_something_else(job):
-    from infinitetalk.wanvideo.fingerprint import window_keys
+    from infinitetalk.wanvideo.resume.fingerprint import window_keys
 
     def heard(one) -> list[bytes]:
         return [one.voices.window(window, one.settings.end_padding).numpy().tobytes() for window in one.windows]
@@ -277,7 +277,7 @@ def test_a_window_has_another_key_exactly_when_it_hears_something_else(job):
 
 
 def test_a_longer_sound_with_the_same_beginning_shares_the_keys_of_whole_windows(job):
-    from infinitetalk.wanvideo.fingerprint import window_keys
+    from infinitetalk.wanvideo.resume.fingerprint import window_keys
 
     features = torch.cat([job.embeds.features[0], torch.ones(30, *job.embeds.features[0].shape[1:])])
     audible = [torch.ones(len(features), dtype=torch.bool)]
@@ -289,7 +289,7 @@ def test_a_longer_sound_with_the_same_beginning_shares_the_keys_of_whole_windows
 
 
 def test_where_a_voice_sits_counts(job):
-    from infinitetalk.wanvideo.fingerprint import _heard
+    from infinitetalk.wanvideo.resume.fingerprint import _heard
 
     def key(audible_first: bool) -> bytes:
         from infinitetalk.wanvideo.voices import Voices
@@ -307,7 +307,7 @@ def test_where_a_voice_sits_counts(job):
 
 
 def digest(value) -> bytes:
-    from infinitetalk.wanvideo.digest import Digester
+    from infinitetalk.wanvideo.resume.digest import Digester
 
     return Digester().digest(value)
 

@@ -53,9 +53,9 @@ def common(golden_dir):
 
 def run_variant(variant, golden, common, single, models):
     from infinitetalk.wanvideo.guider import Guidance
-    from infinitetalk.wanvideo.hooks import attach
     from infinitetalk.wanvideo.keyframe import KeyframeEncoder
     from infinitetalk.wanvideo.masks import half_masks, token_masks
+    from infinitetalk.wanvideo.model.hooks import attach
     from infinitetalk.wanvideo.sampling import Models, Prompts, SamplerSettings, WindowLoop
     from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import plan_windows

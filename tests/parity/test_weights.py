@@ -16,7 +16,7 @@ def weights(golden_dir):
 
 
 def loaded(path):
-    from infinitetalk.wanvideo.checkpoint import load_infinitetalk
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 
     return {key: tensor.float() for key, tensor in load_infinitetalk(path).model.state_dict().items()}
 

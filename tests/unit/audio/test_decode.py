@@ -162,7 +162,7 @@ def test_the_sound_of_a_video_that_begins_late_keeps_its_place(golden_dir: Path,
 
 
 def test_a_long_part_lies_on_disk_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infinitetalk.audio.spool.MEMORY_BYTES", 1000)
+    monkeypatch.setattr("infinitetalk.spool.MEMORY_BYTES", 1000)
     samples = np.random.default_rng(0).uniform(-1, 1, (20_000, 2)).astype(np.float32)
     soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
     folder = tmp_path / "spool"

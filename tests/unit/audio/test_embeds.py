@@ -327,7 +327,7 @@ def test_a_long_embedding_lies_on_disk_and_is_the_same(
     encoder: Wav2VecEncoder, speech: Sound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = embed_voices(encoder, [speech, speech], combine="sequential")
-    monkeypatch.setattr("infinitetalk.audio.spool.MEMORY_BYTES", 0)
+    monkeypatch.setattr("infinitetalk.spool.MEMORY_BYTES", 0)
     on_disk = embed_voices(encoder, [speech, speech], combine="sequential")
     for a, b in zip(in_memory.features + in_memory.silence, on_disk.features + on_disk.silence, strict=True):
         assert torch.equal(a, b)

@@ -64,7 +64,7 @@ def loaded(training: SimpleNamespace, folder: Path) -> SimpleNamespace:
     import comfy.sd
     import comfy.utils
     from infinitetalk.audio.wav2vec import load_encoder
-    from infinitetalk.wanvideo.checkpoint import load_infinitetalk
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 
     return SimpleNamespace(
         model=comfy.sd.load_diffusion_model(
@@ -111,8 +111,8 @@ def problem_of(training: SimpleNamespace, faces: int = 1, **changes: float):
 def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, loaded, faces):
     import comfy.model_management
     from infinitetalk.wanvideo.conditioning import ZeroClipOutput, empty_text
-    from infinitetalk.wanvideo.hooks import AUDIO_KEY, SEATS_KEY, attach
     from infinitetalk.wanvideo.masks import half_masks, token_masks
+    from infinitetalk.wanvideo.model.hooks import AUDIO_KEY, SEATS_KEY, attach
 
     problem = problem_of(training, faces, silent_share=0.0)
     ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from infinitetalk.video_io.frame_store import FrameStore
+from infinitetalk.video_io.store.frame_store import FrameStore
 
 WIDTH, HEIGHT, FRAMES, WINDOW = 6, 4, 40, 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (400, HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from infinitetalk.video_io.frame_store import KEEP_STATE_EVERY
+from infinitetalk.video_io.store.frame_store import KEEP_STATE_EVERY
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from infinitetalk.errors import UserError
-from infinitetalk.video_io import durable, run_search
+from infinitetalk.video_io import durable
+from infinitetalk.video_io.store import run_search
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from infinitetalk.errors import UserError
-from infinitetalk.video_io import runs, settings
-from infinitetalk.video_io.runs import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
-from infinitetalk.video_io.settings import RunLimits
-from infinitetalk.video_io.video import StoredVideo
+from infinitetalk.video_io.store import run_folders as runs
+from infinitetalk.video_io.store import settings
+from infinitetalk.video_io.store.run_folders import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
+from infinitetalk.video_io.store.settings import RunLimits
+from infinitetalk.video_io.store.stored_video import StoredVideo
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

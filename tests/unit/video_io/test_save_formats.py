@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from infinitetalk.video_io.formats import FORMATS
+from infinitetalk.video_io.save.formats import FORMATS
 from infinitetalk.video_io.sources import ImageFrames, StoredFrames, exact_rate
 
 ALL = list(FORMATS)

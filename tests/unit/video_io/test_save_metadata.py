@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from infinitetalk.video_io.metadata import write_ffmetadata
+from infinitetalk.video_io.save.metadata import write_ffmetadata
 
 WORKFLOW = {
     "nodes": [{"id": 1, "text": 'line\nbreak = ; # \\ "quotes" [STREAM] \u4f60\u597d \U0001f3ac é', "value": 0.1}],

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.names import (
+from infinitetalk.video_io.save.names import (
     LONGEST_NAME_BYTES,
     check_prefix,
     check_template,

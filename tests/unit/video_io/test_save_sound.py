@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from infinitetalk.video_io import writer
-from infinitetalk.video_io.formats import AAC_RATES, FORMATS
+from infinitetalk.video_io.save import writer
+from infinitetalk.video_io.save.formats import AAC_RATES, FORMATS
 from infinitetalk.video_io.sound import AudioFit, SoundError, TensorSound, fit_sound
 
 ALL = list(FORMATS)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.ffmpeg import find_ffmpeg
-from infinitetalk.video_io.formats import FORMATS
-from infinitetalk.video_io.video_file import FileFrames, FileSound, has_sound
+from infinitetalk.video_io.read.video_file import FileFrames, FileSound, has_sound
+from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
+from infinitetalk.video_io.save.formats import FORMATS
 
 
 @pytest.fixture

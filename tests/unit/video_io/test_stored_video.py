@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.video_io import images
-from infinitetalk.video_io.frame_store import FrameStore
-from infinitetalk.video_io.images import frames_as_image
-from infinitetalk.video_io.video import StoredVideo
+from infinitetalk.video_io.store import image_tensor as images
+from infinitetalk.video_io.store.frame_store import FrameStore
+from infinitetalk.video_io.store.image_tensor import frames_as_image
+from infinitetalk.video_io.store.stored_video import StoredVideo
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

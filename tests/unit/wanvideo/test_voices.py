@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.wanvideo.speakers import token_positions
+from infinitetalk.wanvideo.model.speakers import token_positions
 from infinitetalk.wanvideo.voices import Voices
 from infinitetalk.wanvideo.windows import plan_windows
 

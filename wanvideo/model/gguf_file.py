@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
 
 GGUF_MAGIC = b"GGUF"
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UserError
-from .sound import SoundError
-from .sources import exact_rate
+from ...errors import UserError
+from ..sound import SoundError
+from ..sources import exact_rate
 
 if TYPE_CHECKING:
     import av

@@ -8,7 +8,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .durable import replace_durably
+from ..durable import replace_durably
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 import comfyui_version
 import torch
 
-from ..audio.spool import release
+from ...spool import release
+from ..job import TalkingVideoJob
+from ..voices import Voices
+from ..windows import AUDIO_WINDOW, EndPadding, Window
 from .digest import Digester
-from .job import TalkingVideoJob
-from .voices import Voices
-from .windows import AUDIO_WINDOW, EndPadding, Window
 
 FORMAT = 2
 """Raise this when a change of ours changes pixels: finished windows of older releases are then made anew."""

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
+from ...errors import UserError
 
 FOLDER_VARIABLE = "INFINITETALK_RUNS_FOLDER"
 """Folder of all runs."""

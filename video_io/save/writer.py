@@ -16,14 +16,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from .ffmpeg import FfmpegError, FfmpegProcess, find_ffmpeg
+from ...errors import UserError
+from ..pixels import FramePacker, RawLayout
+from ..sound import AudioFit, FittedSound, Sound, SoundError, TensorSound, fit_sound
+from ..sources import FrameSource
+from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
 from .formats import Encoder, VideoFormat
 from .metadata import write_ffmetadata
 from .names import Target, publish, workspace
-from .pixels import FramePacker, RawLayout
-from .sound import AudioFit, FittedSound, Sound, SoundError, TensorSound, fit_sound
-from .sources import FrameSource
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from types import TracebackType
 import numpy as np
 from torch import Tensor
 
-from ..errors import UserError
-from .durable import flush_folder, write_durably
+from ...errors import UserError
+from ..durable import flush_folder, write_durably
 from .file_lock import FileLock
 from .frame_reader import FrameReader
 from .manifest import Manifest, RunSpec, SavedState, WindowRecord
+from .run_folders import folder_unusable, state_path, touch_run, window_path
 from .run_search import RunPlan, open_run
-from .runs import folder_unusable, state_path, touch_run, window_path
 from .settings import RunLimits
 
 KEEP_STATE_EVERY = 8

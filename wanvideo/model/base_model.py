@@ -6,7 +6,7 @@ from comfy.ldm.wan.model import WanModel
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 from .modules import InfiniteTalkConfig
 
 I2V_CHANNELS = 36

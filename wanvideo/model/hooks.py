@@ -20,7 +20,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
 from .legacy_core import blocks_call_patches, emulated_block_patches
 from .modules import InfiniteTalk
 from .speakers import attention_maps, token_positions

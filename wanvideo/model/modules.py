@@ -14,8 +14,8 @@ from comfy.ldm.modules.attention import optimized_attention
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..windows import AUDIO_WINDOW, LATENT_STRIDE
 from .speakers import rotate, speaker_key_positions
-from .windows import AUDIO_WINDOW, LATENT_STRIDE
 
 HEAD_DIM = 128
 """Width of one attention head in every Wan 2.1 model (5120/40 in 14B, 1536/12 in 1.3B)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import UserError
-from .ffmpeg import encoders_of
+from ...errors import UserError
+from .ffmpeg_process import encoders_of
 
 CONTAINER_MOV_FLAGS = ("-movflags", "use_metadata_tags+faststart")
 

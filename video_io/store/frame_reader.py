@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ...errors import UserError
 from .manifest import Manifest, RunSpec
-from .runs import mark_in_use, window_path
+from .run_folders import mark_in_use, window_path
 
 CHUNK_BYTES = 8 * 2**20
 """Frames are read in pieces of about this size."""

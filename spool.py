@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from .errors import UserError
 
 MEMORY_BYTES = 32 << 20  # one spool keeps at most this much in memory
 _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # living maps by their address

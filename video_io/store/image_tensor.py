@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
-from .runs import folder_unusable, temporary_path
+from .run_folders import folder_unusable, temporary_path
 from .settings import image_ram_share
 
 log = logging.getLogger(__name__)

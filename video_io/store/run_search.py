@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
-from .durable import crc32_of_file, flush_folder
+from ...errors import UserError
+from ..durable import crc32_of_file, flush_folder
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_link
-from .runs import (
+from .run_folders import (
     claim,
     clean_old_runs,
     delete_own_files,

@@ -25,10 +25,10 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import UserError
+from ...errors import UserError
+from ..save.names import WORKSPACE_PREFIX
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
-from .names import WORKSPACE_PREFIX
 from .settings import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..errors import UserError
+from ...errors import UserError
 from .formats import (
     AAC,
     AOM_AV1,

@@ -12,10 +12,10 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
+from ..windows import AUDIO_WINDOW
 from .gguf_file import read_gguf
 from .modules import LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
-from .windows import AUDIO_WINDOW
 
 log = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
-from .core_formats import core_format
+from ..save.core_formats import core_format
+from ..save.names import Target, workspace
+from ..save.writer import SaveSettings, save_video
+from ..sources import StoredFrames, exact_rate
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
-from .images import frames_as_image
-from .names import Target, workspace
-from .runs import temporary_path
-from .sources import StoredFrames, exact_rate
-from .writer import SaveSettings, save_video
+from .image_tensor import frames_as_image
+from .run_folders import temporary_path
 
 log = logging.getLogger(__name__)
 
