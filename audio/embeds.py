@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..spool import Spool, release
+from .input_digest import voice_digest
 from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
@@ -42,6 +43,7 @@ class AudioEmbeds:
         frames: length of the video.
         sound: ComfyUI's AUDIO for the file, at the sources' own quality; at most as long as the video.
         audible: bool `[frames]`: the frames in which the voice is heard.
+        digests: what each voice's embeddings were computed from (see `input_digest`).
     """
 
     features: list[Tensor]
@@ -50,6 +52,7 @@ class AudioEmbeds:
     frames: int
     sound: dict[str, Any]
     audible: list[Tensor]
+    digests: list[str]
 
     @property
     def speakers(self) -> int:
@@ -94,7 +97,7 @@ def embed_voices(
     for i, voice in enumerate(voices, 1):
         voice.check_finite(f"audio_{i}")
     tail = max(SILENCE_FRAMES, -(-SILENCE_SECONDS * rate // 1))
-    features, silence, audible = [], [], []
+    features, silence, audible, digests = [], [], [], []
     for voice, start in zip(voices, starts, strict=True):
         wave = _speech(voice, start, samples_of(frames, rate, SAMPLE_RATE), normalize_loudness, folder)
         features.append(
@@ -102,10 +105,13 @@ def embed_voices(
         )
         silence.append(_silence_after(encoder, wave, frames, tail, rate, folder))
         audible.append(audible_frames(wave, frames))
+        digests.append(
+            voice_digest(voice.chunks(), encoder.digest, voice.rate, start, frames, rate, tail, normalize_loudness)
+        )
         release(wave)
     log.info("Audio embeds created, actual frames: %d", frames)
     sound = mixed(voices, starts, folder)
-    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio(), audible)
+    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio(), audible, digests)
 
 
 def _check_options(voices: Sequence[Sound], combine: str, max_frames: int) -> None:

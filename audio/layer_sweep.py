@@ -305,4 +305,14 @@ class GroupedFrames:
         """What the frames `x` of a piece add up to."""
         assignment = self.assignments[index]
         counts = torch.bincount(assignment, minlength=len(self.centres)).float()
-        return Totals(counts, torch.zeros_like(self.centres).index_add_(0, assignment, x), x.T @ x)
+        return Totals(counts, sums_of_groups(x, assignment, len(self.centres)), x.T @ x)
+
+
+def sums_of_groups(x: Tensor, assignment: Tensor, groups: int) -> Tensor:
+    """The rows of `x` `[F, channels]` added up by their group, `[groups, channels]`; the same bits every time.
+
+    GPUs add by index in an order that changes from run to run, so there it is a product with ones and zeros.
+    """
+    if x.device.type == "cpu":
+        return x.new_zeros(groups, x.shape[1]).index_add_(0, assignment, x)
+    return torch.nn.functional.one_hot(assignment, groups).to(x.dtype).T @ x

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..spool import Spool, release
+from .input_digest import weights_digest
 from .layer_sweep import LayerSweep, Progress, Reach
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
@@ -42,6 +44,14 @@ class Wav2VecEncoder:
     name: str = "wav2vec2"
     reach: Reach = field(default_factory=Reach)
     on_device: Callable[[], AbstractContextManager[torch.device]] | None = field(default=None, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """What decides the embeddings of a sound: all weights, and how and on what kind of device they work."""
+        with self._placed() as device:
+            weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+            parts = (weights_digest(weights), self.dtype, self.do_normalize, self.config, self.reach, device.type)
+        return " ".join(map(str, parts))
 
     @property
     def config(self) -> Wav2VecConfig:

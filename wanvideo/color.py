@@ -9,7 +9,9 @@ FLAT_STD = 1e-4
 """A Lab channel that varies less than this over a frame has no shape to stretch, only rounding noise."""
 
 
-def match_colors(frames: Tensor, reference: Tensor, strength: float) -> Tensor:
+def match_colors(
+    frames: Tensor, reference: Tensor, strength: float, device: torch.device | str | None = None
+) -> Tensor:
     """Give every frame the mean and spread of the reference in each Lab channel.
 
     Reinhard et al., "Color Transfer between Images" (2001), frame by frame, as MeiGen InfiniteTalk's
@@ -19,6 +21,7 @@ def match_colors(frames: Tensor, reference: Tensor, strength: float) -> Tensor:
         frames: `[F, H, W, 3]` in 0 … 1.
         reference: `[1, H', W', 3]` in 0 … 1.
         strength: 0 leaves the frames, 1 takes the matched ones.
+        device: where to compute, one frame at a time; None for where the frames are.
 
     Returns:
         `[F, H, W, 3]` on the frames' device.
@@ -27,9 +30,13 @@ def match_colors(frames: Tensor, reference: Tensor, strength: float) -> Tensor:
         return frames
     from kornia.color import rgb_to_lab  # ComfyUI brings it
 
-    target = rgb_to_lab(reference[0].to(frames.device, torch.float32).movedim(-1, 0))  # [3, H', W']
+    device = device or frames.device
+    target = rgb_to_lab(reference[0].to(device, torch.float32).movedim(-1, 0))  # [3, H', W']
     mean, std = _mean_and_spread(target)
-    return torch.stack([_match_frame(frame, mean, std, strength) for frame in frames])
+    matched = torch.empty_like(frames)
+    for frame, place in zip(frames, matched, strict=True):
+        place.copy_(_match_frame(frame.to(device), mean, std, strength))
+    return matched
 
 
 def _match_frame(frame: Tensor, mean: Tensor, std: Tensor, strength: float) -> Tensor:

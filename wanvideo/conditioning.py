@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.conds
 import torch
 from torch import Tensor
 
 from .keyframe import Keyframe
-from .model.hooks import AUDIO_KEY, SEATS_KEY
+from .model.hooks import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, UnbatchedCond
 
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
 """Shape of CLIP ViT-H's penultimate hidden states, the image embedding of Wan 2.1 I2V."""
@@ -31,7 +30,11 @@ def empty_text(text_dim: int) -> Conditioning:
 
 
 def with_window(
-    text: Conditioning, keyframe: Keyframe, audio_tokens: Tensor, seats: Tensor | None = None
+    text: Conditioning,
+    keyframe: Keyframe,
+    audio_tokens: Tensor,
+    voice_per_slot: Tensor | None = None,
+    faces: Tensor | None = None,
 ) -> Conditioning:
     """Text conditions plus one window's picture and audio; the given conditions are not changed.
 
@@ -40,15 +43,14 @@ def with_window(
         keyframe: goes in as core's `WanImageToVideo` puts it: `concat_latent_image`, `concat_mask`,
             `clip_vision_output`.
         audio_tokens: `[T, N, D]`.
-        seats: the voice at each position in each latent frame, `[T, positions]`; None with one speaker.
+        voice_per_slot: the voice at each slot in each latent frame, `[T, slots]`; None with one speaker.
+        faces: whose face each token is, `[regions, S]`; None with one speaker.
     """
-    ours = {AUDIO_KEY: audio_tokens, SEATS_KEY: seats}
+    ours = {AUDIO_TOKENS_KEY: audio_tokens, VOICE_PER_SLOT_KEY: voice_per_slot, FACES_KEY: faces}
     window = {
         "concat_latent_image": keyframe.latent,
         "concat_mask": keyframe.mask,
-        "model_conds": {
-            name: comfy.conds.CONDRegular(value[None]) for name, value in ours.items() if value is not None
-        },
+        "model_conds": {name: UnbatchedCond(value[None]) for name, value in ours.items() if value is not None},
     }
     if keyframe.clip_vision_output is not None:
         window["clip_vision_output"] = keyframe.clip_vision_output

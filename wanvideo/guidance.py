@@ -76,7 +76,8 @@ class ProjectedGuidance:
         if self.norm_threshold > 0:
             length = update.norm(p=2, dim=axes, keepdim=True)  # [B, 1, 1, 1, 1]
             update = update * torch.clamp(self.norm_threshold / length, max=1.0)
-        direction = torch.nn.functional.normalize(velocity.double(), dim=axes)
-        wide = update.double()
+        # The authors do this in float64, which MPS and some of Intel's GPUs do not have; core samples in float32.
+        direction = torch.nn.functional.normalize(velocity.float(), dim=axes)
+        wide = update.float()
         parallel = (wide * direction).sum(dim=axes, keepdim=True) * direction
         return (wide - parallel + self.eta * parallel).to(difference.dtype)

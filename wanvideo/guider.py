@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.samplers
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .conditioning import Conditioning
 from .guidance import TEXT_AUDIO, ProjectedGuidance, guidance_terms, pass_weights
+from .model.hearing import check_all_blocks_heard
+from .model.hooks import LISTENER_KEY, BlocksHeard, weights_by_model
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         self.guidance = guidance
         self._motion = torch.empty(0)
         self._projections = _Projections(guidance)
+        self._is_first_call = True
 
     def set_window(self, conditions: dict[str, Conditioning], motion_latents: Tensor) -> None:
         """Begin a window.
@@ -78,6 +81,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds({name: conditions[name] for name in self.guidance.passes})
         self._motion = self.model_patcher.model.process_latent_in(motion_latents)
         self._projections = _Projections(self.guidance)
+        self._is_first_call = True
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
@@ -94,7 +98,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         x = torch.cat([motion, x[:, :, steps:]], dim=2)
         names = self.guidance.passes
         conditions = [self.conds[name] for name in names]
-        predicted = comfy.samplers.calc_cond_batch(self.inner_model, conditions, x, timestep, options)
+        predicted = self._predict(conditions, x, timestep, options)
         denoised = self._guide(dict(zip(names, predicted, strict=True)), x, timestep)
         for post_process in options.get("sampler_post_cfg_function", []):
             args = {"denoised": denoised, "cond": conditions[0], "uncond": conditions[-1]}
@@ -103,6 +107,21 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
             args |= {"model": self.inner_model, "model_options": options}
             denoised = post_process(args)
         return torch.cat([motion, denoised[:, :, steps:]], dim=2)
+
+    def _predict(
+        self, conditions: list[Any], x: Tensor, timestep: Tensor, model_options: dict[str, Any]
+    ) -> list[Tensor]:
+        """A prediction for each pass. In the first step of a window, all blocks must have heard the audio."""
+        transformer_options = model_options["transformer_options"]
+        report = BlocksHeard() if self._is_first_call else None
+        weights = weights_by_model(self.model_patcher, model_options)
+        listener = replace(transformer_options[LISTENER_KEY], weights=weights, report=report)
+        options = {**model_options, "transformer_options": {**transformer_options, LISTENER_KEY: listener}}
+        predicted = comfy.samplers.calc_cond_batch(self.inner_model, conditions, x, timestep, options)
+        if report is not None:
+            check_all_blocks_heard(report, self.model_patcher, model_options)
+            self._is_first_call = False
+        return predicted
 
     def _guide(self, denoised: dict[str, Tensor], x: Tensor, sigma: Tensor) -> Tensor:
         """Combine the passes. A weighted mean of predictions is the prediction of the weighted mean of velocities."""

@@ -121,7 +121,8 @@ class TalkingVideoJob:
             windows_done: windows that are finished already.
             motion: motion frames of the last of them, `[motion_frames, H, W, 3]`.
         """
-        patched = attach(self.model, self.infinitetalk, self.audio_scale, self._token_masks)
+        faces = self._token_masks
+        patched = attach(self.model, self.infinitetalk, self.audio_scale, two_speakers=faces is not None)
         if self.settings.scheduler != INFINITETALK_SCHEDULE:
             patched = with_shift(patched, self.settings.shift)
         empty = empty_text(self.model.get_model_object("diffusion_model").text_dim)
@@ -130,6 +131,7 @@ class TalkingVideoJob:
             KeyframeEncoder(self.vae, self.clip_vision, self.window_frames),
             self.pictures.at,
             self.voices,
+            faces,
             Prompts(self.positive or empty, self.negative or empty),
             self.guidance,
             self.settings,

@@ -124,6 +124,7 @@ class WindowLoop:
         keyframes: KeyframeEncoder,
         picture: Callable[[int], Tensor],
         voices: Voices,
+        faces: Tensor | None,
         prompts: Prompts,
         guidance: Guidance,
         settings: SamplerSettings,
@@ -136,12 +137,15 @@ class WindowLoop:
         Args:
             picture: the picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size. It is asked for
                 in rising order.
+            faces: whose face each token of a latent frame is, `[regions, S]` (see `masks.token_masks`); None with one
+                speaker.
             noise: noise for a window and a latent shape; None for `window_noise` with the seed.
         """
         self.models = models
         self.keyframes = keyframes
         self.picture = picture
         self.voices = voices
+        self.faces = faces
         self.prompts = prompts
         self.settings = settings
         self.motion_frames = motion_frames
@@ -179,7 +183,8 @@ class WindowLoop:
         stop_if_interrupted()
         frames = self.models.vae.decode(latent)[0]  # [F, H, W, 3]
         if self.settings.color_correction:
-            frames = match_colors(frames, self._reference, self.settings.color_correction)
+            device = self.models.model.load_device
+            frames = match_colors(frames, self._reference, self.settings.color_correction, device)
         return FinishedWindow(window, frames[window.kept], frames[-self.motion_frames :].clone(), latent)
 
     def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
@@ -201,7 +206,7 @@ class WindowLoop:
     def _conditions(self, window: Window, keyframe: Keyframe) -> dict[str, Conditioning]:
         """The conditionings of the passes that the guidance needs."""
         heard = self._project(self.voices.window(window, self.settings.end_padding))
-        seats = self.voices.latent_seats(window)
+        voice_per_slot = self.voices.latent_voice_per_slot(window)
         texts = {
             TEXT_AUDIO: self.prompts.positive,
             NEGATIVE_AUDIO: self.prompts.negative,
@@ -211,7 +216,7 @@ class WindowLoop:
         return {
             name: with_window(texts[name], keyframe, self._silence(window))
             if name in (TEXT_SILENT, NEGATIVE_SILENT)
-            else with_window(texts[name], keyframe, heard, seats)
+            else with_window(texts[name], keyframe, heard, voice_per_slot, self.faces)
             for name in self.guider.guidance.passes
         }
 

@@ -1,4 +1,4 @@
-"""Whose voice stands at which of the two speaker positions that InfiniteTalk was trained on."""
+"""Whose voice has which of the two slots that InfiniteTalk was trained on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SHOWN_OVERLAPS = 3
 class Voices:
     """All voices of a video on its timeline.
 
-    Two voices have a position each. Three or four share the two positions, when no two that share one are ever heard
-    at the same time: at each frame the position belongs to the voice that is heard, or was heard last.
+    Two voices have a slot each. Three or four share the two slots, when no two that share one are ever heard at the
+    same time: at each frame the slot belongs to the voice that is heard, or was heard last.
     """
 
     features: Sequence[Tensor]
@@ -44,7 +44,7 @@ class Voices:
         """The voices of an audio embedding; with `listener`, a second person who stays silent.
 
         Raises:
-            UserError: more than two voices that cannot share two positions.
+            UserError: more than two voices that cannot share two slots.
         """
         features, silence, audible = list(embeds.features), list(embeds.silence), list(embeds.audible)
         if listener:
@@ -53,60 +53,60 @@ class Voices:
             silence.append(still)
             audible.append(torch.zeros(embeds.frames, dtype=torch.bool))
         voices = cls(features, silence, audible, embeds.fps)
-        voices.seats  # noqa: B018  (refuses what cannot work)
+        voices.voice_per_slot  # noqa: B018  (refuses what cannot work)
         return voices
 
     def __len__(self) -> int:
         return len(self.features)
 
     @cached_property
-    def seats(self) -> Tensor:
-        """The voice at each position, frame by frame: int64 `[F, positions]`."""
+    def voice_per_slot(self) -> Tensor:
+        """The voice at each slot, frame by frame: int64 `[F, slots]`."""
         if len(self) <= TRAINED_SPEAKERS:
             return torch.arange(len(self)).expand(len(self.features[0]), -1)
-        positions = self._share_positions()
-        seats = torch.zeros(len(self.features[0]), TRAINED_SPEAKERS, dtype=torch.long)
-        for position in range(TRAINED_SPEAKERS):
-            sharing = [voice for voice, at in enumerate(positions) if at == position]
+        slots = self._share_slots()
+        voice_per_slot = torch.zeros(len(self.features[0]), TRAINED_SPEAKERS, dtype=torch.long)
+        for slot in range(TRAINED_SPEAKERS):
+            sharing = [voice for voice, at in enumerate(slots) if at == slot]
             heard = torch.stack([self.audible[voice] for voice in sharing])  # [n, F]
-            # The number of the frame at which each voice was last heard; the latest one has the position.
+            # The number of the frame at which each voice was last heard; the latest one has the slot.
             frames = torch.arange(1, heard.shape[1] + 1)
             last_heard = torch.cummax(heard * frames, dim=1).values
-            seats[:, position] = torch.tensor(sharing)[last_heard.argmax(dim=0)]
-        return seats
+            voice_per_slot[:, slot] = torch.tensor(sharing)[last_heard.argmax(dim=0)]
+        return voice_per_slot
 
     def window(self, window: Window, end_padding: EndPadding) -> Tensor:
-        """What a window hears at each position: `[positions, W, 5, layers, channels]`."""
-        seats = self._seats_in(window)  # [W, positions]
+        """What a window hears at each slot: `[slots, W, 5, layers, channels]`."""
+        at_slot = self.voice_per_slot_in(window)  # [W, slots]
         heard = None
-        for voice in seats.unique().tolist():
+        for voice in at_slot.unique().tolist():
             own = audio_window(self.features[voice], self.silence[voice], window.start, window.frames, end_padding)
             if heard is None:
-                heard = own.new_zeros(seats.shape[1], *own.shape)
-            heard[(seats == voice).T] = own.expand_as(heard)[(seats == voice).T]
+                heard = own.new_zeros(at_slot.shape[1], *own.shape)
+            heard[(at_slot == voice).T] = own.expand_as(heard)[(at_slot == voice).T]
             release(self.features[voice])
         return heard
 
-    def latent_seats(self, window: Window) -> Tensor | None:
-        """The voice at each position in each latent frame of a window, `[T, positions]`; None with one voice."""
+    def latent_voice_per_slot(self, window: Window) -> Tensor | None:
+        """The voice at each slot in each latent frame of a window, `[T, slots]`; None with one voice."""
         if len(self) == 1:
             return None
         middle = torch.arange(latent_frames(window.frames)) * LATENT_STRIDE - LATENT_STRIDE // 2 + 1
-        return self._seats_in(window)[middle.clamp(min=0)]
+        return self.voice_per_slot_in(window)[middle.clamp(min=0)]
 
-    def _seats_in(self, window: Window) -> Tensor:
-        """Seats of the frames of a window; after the end they stay. `[W, positions]`"""
-        frames = torch.arange(window.start, window.stop).clamp(max=len(self.seats) - 1)
-        return self.seats[frames]
+    def voice_per_slot_in(self, window: Window) -> Tensor:
+        """The voice at each slot in each frame of a window; after the end they stay. `[W, slots]`"""
+        frames = torch.arange(window.start, window.stop).clamp(max=len(self.voice_per_slot) - 1)
+        return self.voice_per_slot[frames]
 
-    def _share_positions(self) -> tuple[int, ...]:
-        """A position for each voice, so that voices at the same position never overlap."""
+    def _share_slots(self) -> tuple[int, ...]:
+        """A slot for each voice, so that voices that share one never overlap."""
         overlaps = {pair: self._overlap(*pair) for pair in combinations(range(len(self)), 2)}
-        for positions in product(range(TRAINED_SPEAKERS), repeat=len(self)):
-            if len(set(positions)) == TRAINED_SPEAKERS and not any(
-                overlap is not None and positions[a] == positions[b] for (a, b), overlap in overlaps.items()
+        for slots in product(range(TRAINED_SPEAKERS), repeat=len(self)):
+            if len(set(slots)) == TRAINED_SPEAKERS and not any(
+                overlap is not None and slots[a] == slots[b] for (a, b), overlap in overlaps.items()
             ):
-                return positions
+                return slots
         named = [
             f"voices {a + 1} and {b + 1} at {overlap / self.fps:.2f} s"
             for (a, b), overlap in overlaps.items()

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import comfy.ops
 import comfy_imports  # noqa: F401  (first: the next ones are found by it)
 import numpy as np
 import tiny_models
@@ -25,9 +26,9 @@ from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
 from infinitetalk.wanvideo.masks import half_masks, token_masks
-from infinitetalk.wanvideo.model.hooks import AUDIO_KEY
+from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY
 from infinitetalk.wanvideo.model.modules import HEAD_DIM, AudioBlock, AudioProjection, InfiniteTalkConfig
-from infinitetalk.wanvideo.model.speakers import TRAINED_SPEAKERS, attention_maps, token_positions
+from infinitetalk.wanvideo.model.speakers import TRAINED_SPEAKERS, attention_maps, token_coordinates
 from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class TalkBlock(WanAttentionBlock):
 
     def __init__(self, config: InfiniteTalkConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        audio = AudioBlock(config, nn)
+        audio = AudioBlock(config, comfy.ops.disable_weight_init)  # it asks core's layers for their weights
         self.norm_x, self.audio_cross_attn = audio.norm_x, audio.audio_cross_attn
 
     def forward(
@@ -90,20 +91,20 @@ class TalkBlock(WanAttentionBlock):
             e: `[B, 1, 6, C]` from the time step.
             freqs: rotary positions `[1, T*S, 1, d/2, 2, 2]`.
             context: `[B, 2, C]`.
-            transformer_options: has the audio tokens `[B, T, N, D]` under AUDIO_KEY and, with two speakers, their
+            transformer_options: has the audio tokens `[B, T, N, D]` under AUDIO_TOKENS_KEY; with two speakers, their
                 masks `[regions, S]` under MASKS_KEY.
         """
         options = transformer_options or {}
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + e[:, 0])[:, :, None].unbind(1)
-        seen, positions = self._look_around(torch.addcmul(shift, self.norm1(x), 1 + scale), freqs, options)
+        seen, coordinates = self._look_around(torch.addcmul(shift, self.norm1(x), 1 + scale), freqs, options)
         x = torch.addcmul(x, seen, gate)
         cross, (image, text) = self.cross_attn, context.split([context_img_len, 1], dim=1)
         x = x + cross.o(cross.v(text) + cross.v_img(image))
-        x = x + self.audio_cross_attn(self.norm_x(x), options[AUDIO_KEY], positions, options)
+        x = self.audio_cross_attn(x, self.norm_x(x), options[AUDIO_TOKENS_KEY], 1.0, coordinates)
         return torch.addcmul(x, self.ffn(torch.addcmul(ffn_shift, self.norm2(x), 1 + ffn_scale)), ffn_gate)
 
     def _look_around(self, x: Tensor, freqs: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Core's self attention, `[B, T*S, C]`, and each token's place between two speakers, `[B, T*S]`."""
+        """Core's self attention, `[B, T*S, C]`, and each token's coordinate between two speakers, `[B, T*S]`."""
         layers = self.self_attn
         q = rotated(layers.norm_q(layers.q(x)), freqs, layers.num_heads)
         k = rotated(layers.norm_k(layers.k(x)), freqs, layers.num_heads)
@@ -112,9 +113,9 @@ class TalkBlock(WanAttentionBlock):
             return seen, None
         with torch.no_grad():  # who is nearest has no gradient
             heads = (t.unflatten(-1, (layers.num_heads, -1)) for t in (q, k))
-            maps = attention_maps(*heads, options[MASKS_KEY])
-            seats = torch.arange(TRAINED_SPEAKERS).expand(*options[AUDIO_KEY].shape[:2], -1)
-            return seen, token_positions(maps, seats)
+            maps = attention_maps(*heads, options[MASKS_KEY].expand(len(x), -1, -1))
+            voice_per_slot = torch.arange(TRAINED_SPEAKERS).expand(*options[AUDIO_TOKENS_KEY].shape[:2], -1)
+            return seen, token_coordinates(maps, voice_per_slot)
 
 
 class TalkModel(WanModel):
@@ -151,7 +152,7 @@ class TalkModel(WanModel):
         Returns:
             `[B, 16, T, H, W]`.
         """
-        options = {AUDIO_KEY: self.audio_tokens(audio), "optimized_attention_override": plain_attention}
+        options = {AUDIO_TOKENS_KEY: self.audio_tokens(audio), "optimized_attention_override": plain_attention}
         if masks is not None:
             options[MASKS_KEY] = masks
         text, image = x.new_zeros(len(x), 1, self.text_dim), x.new_zeros(len(x), 1, CLIP_WIDTH)
@@ -212,6 +213,8 @@ def _initialise(model: TalkModel) -> None:
             for layer in (block.self_attn.o, block.ffn[2]):
                 layer.weight /= math.sqrt(depth)
         nn.init.normal_(block.audio_cross_attn.proj.weight, std=AUDIO_OUTPUT_SPREAD)
+        nn.init.ones_(block.norm_x.weight)
+        nn.init.zeros_(block.norm_x.bias)
     nn.init.normal_(model.head.modulation, std=0.02)
     nn.init.zeros_(model.head.head.weight)
     # A prompt or a CLIP picture, which the training does not know, shall change nothing.

@@ -2,61 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-FRAMES, WINDOW_FRAMES, MOTION_FRAMES = 8, 5, 1
-
-
-class Steps:
-    """An observer that counts."""
-
-    def __init__(self):
-        self.seen = []
-
-    def step(self, window, step, denoised):
-        assert torch.isfinite(denoised).all()
-        self.seen.append((window.index, step))
-
-
-def make_job(models, model=None, **changes):
-    """Two windows of five frames at 32 × 32."""
-    from infinitetalk.video_io.sources import ImageFrames
-    from infinitetalk.wanvideo.guider import Guidance
-    from infinitetalk.wanvideo.job import TalkingVideoJob
-    from infinitetalk.wanvideo.pictures import Pictures
-    from infinitetalk.wanvideo.sampling import SamplerSettings
-
-    generator = torch.Generator().manual_seed(1)
-    settings = {"seed": 3, "steps": 3, "shift": 3.0}
-    settings |= {name: changes.pop(name) for name in list(changes) if name in SamplerSettings.__dataclass_fields__}
-    guidance = {name: changes.pop(name) for name in list(changes) if name in Guidance.__dataclass_fields__}
-    audio = torch.randn(FRAMES, 3, 64, generator=generator)
-    embeds = SimpleNamespace(
-        features=[audio], silence=[audio[:1]], audible=[torch.ones(FRAMES, dtype=torch.bool)], fps=25.0, frames=FRAMES
-    )
-    image = torch.rand(1, 32, 32, 3, generator=generator)
-    fields = {
-        "model": model or models.model,
-        "infinitetalk": models.infinitetalk,
-        "embeds": embeds,
-        "vae": models.vae,
-        "pictures": Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (32, 32)),
-        "settings": SamplerSettings(**settings),
-        "guidance": Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
-        "window_frames": WINDOW_FRAMES,
-        "motion_frames": MOTION_FRAMES,
-    }
-    return TalkingVideoJob(**{**fields, **changes})
-
-
-def run(job):
-    """All frames `[F, H, W, 3]`, and the steps that were seen."""
-    steps = Steps()
-    return torch.cat([finished.frames for finished in job.run(steps)]), steps.seen
+from .small_job import FRAMES, Steps, make_job, run
 
 
 @pytest.fixture(scope="module")

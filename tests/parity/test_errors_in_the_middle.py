@@ -180,12 +180,25 @@ def test_a_changed_lora_strength_begins_a_run_of_its_own(small, run, caplog):
     assert "Resumed at window 3 of 3: all done" in caplog.text
 
 
-def test_changed_sound_uses_the_windows_before_the_change(small, run, caplog):
+def test_a_source_video_that_changes_later_uses_the_windows_before_the_change(small, run, caplog):
+    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.wanvideo.pictures import Pictures
+
+    def dubbed(frames: torch.Tensor):
+        return dataclasses.replace(small, pictures=Pictures(ImageFrames(frames, Fraction(25)), 25.0, FRAMES, (32, 32)))
+
+    caplog.set_level(logging.INFO)
+    frames = torch.linspace(0.4, 0.5, FRAMES)[:, None, None, None].expand(-1, 32, 32, 3).clone()
+    run(dubbed(frames))
+    frames[24, 8:16] += 0.1  # the windows begin with frames 0, 12 and 24
+    resumed = run(dubbed(frames))
+    assert "Resumed at window 3 of 3" in caplog.text
+    assert np.array_equal(run(dubbed(frames), resume=False), resumed)
+
+
+def test_another_sound_is_another_job_from_its_first_window_on(small, run, caplog):
+    """Every embedding has heard the whole sound, so none of them is the same."""
     caplog.set_level(logging.INFO)
     run(small)
-    features = small.embeds.features[0].clone()
-    features[31:] += 1  # window 1 hears frames 10…30, window 2 what comes after them, too
-    changed = dataclasses.replace(small, embeds=dataclasses.replace(small.embeds, features=[features]))
-    resumed = run(changed)
-    assert "Resumed at window 3 of 3" in caplog.text
-    assert np.array_equal(run(changed, resume=False), resumed)
+    run(dataclasses.replace(small, embeds=dataclasses.replace(small.embeds, digests=["something else"])))
+    assert "Resumed" not in caplog.text

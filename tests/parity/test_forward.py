@@ -10,15 +10,13 @@ from .conftest import padded
 TOLERANCE = 2e-4  # the golden README's for one forward; measured at most 6e-5
 
 
-def velocity(models, patched, x, timestep, text, audio, reference, seats=None):
+def velocity(models, patched, x, timestep, text, audio, reference, two_speakers=None):
     """`[16, T, H, W]` velocity of one forward through core's own `apply_model`."""
     import comfy.model_management
 
     comfy.model_management.load_models_gpu([patched, models.infinitetalk])
     options = {**patched.model_options["transformer_options"], "wrappers": patched.wrappers}
-    keywords = {} if audio is None else {"audio_embeds": audio[None]}
-    if seats is not None:
-        keywords["infinitetalk_seats"] = seats[None]
+    keywords = {} if audio is None else {"infinitetalk_audio_tokens": audio[None], **(two_speakers or {})}
     sigma = timestep / 1000
     denoised = patched.model.apply_model(
         x[None],
@@ -53,7 +51,7 @@ def test_one_speaker_equals_the_reference(models, single, output, text, audible)
 
     projection = models.infinitetalk.model.audio_proj
     audio = projection(single["audio"].float() * audible)
-    patched = attach(models.model, models.infinitetalk, 1.0)
+    patched = attach(models.model, models.infinitetalk, 1.0, two_speakers=False)
     for index, timestep in enumerate(single["timesteps"]):
         ours = velocity(models, patched, single["latent"], timestep, padded(single[text]), audio, single)
         assert (ours - single[output][index]).abs().max() < TOLERANCE
@@ -66,12 +64,12 @@ def test_two_speakers_equal_the_reference(models, single, multi, case):
     audio = models.infinitetalk.model.audio_proj(multi["audio"].float())
     masks = multi[f"ref_target_masks_{case}"][None]
     tokens = torch.nn.functional.interpolate(masks, scale_factor=0.5, mode="nearest")[0].flatten(1)
-    patched = attach(models.model, models.infinitetalk, 1.0, tokens)
+    patched = attach(models.model, models.infinitetalk, 1.0, two_speakers=True)
     for output, text in ((f"out_cond_{case}", "context"), (f"out_drop_text_{case}", "context_null")):
         for index, timestep in enumerate(multi["timesteps"]):
             reference = {"y": multi["y"], "clip_fea": single["clip_fea"]}
-            seats = torch.arange(2).expand(5, 2)
-            ours = velocity(models, patched, multi["latent"], timestep, padded(single[text]), audio, reference, seats)
+            two = {"infinitetalk_voice_per_slot": torch.arange(2).expand(1, 5, 2), "infinitetalk_faces": tokens[None]}
+            ours = velocity(models, patched, multi["latent"], timestep, padded(single[text]), audio, reference, two)
             assert (ours - multi[output][index]).abs().max() < TOLERANCE
 
 
@@ -80,7 +78,7 @@ def test_the_users_model_is_the_plain_one_before_and_after(models, single):
 
     audio = models.infinitetalk.model.audio_proj(single["audio"].float())
     text = padded(single["context"])
-    patched = attach(models.model, models.infinitetalk, 1.0)
+    patched = attach(models.model, models.infinitetalk, 1.0, two_speakers=False)
     for index, timestep in enumerate(single["timesteps"]):
         velocity(models, patched, single["latent"], timestep, text, audio, single)
         plain = velocity(models, models.model, single["latent"], timestep, text, None, single)

@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from ...errors import UserError
+from .compiled import uncompiled
 from .modules import InfiniteTalkConfig
 
 I2V_CHANNELS = 36
@@ -22,7 +23,7 @@ def check_base_model(model: ModelPatcher, config: InfiniteTalkConfig) -> None:
     Raises:
         UserError: the model is no Wan 2.1 I2V model, or one of another size than the weights.
     """
-    diffusion_model = model.get_model_object("diffusion_model")
+    diffusion_model = uncompiled(model.get_model_object("diffusion_model"))
     kind = _other_kind(diffusion_model)
     if kind:
         raise UserError(f"The model is {kind}, but InfiniteTalk runs on Wan 2.1 I2V: {NEEDED}.")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
@@ -31,11 +32,13 @@ IGNORED_SUFFIXES = (".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8"
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
-def load_infinitetalk(path: Path) -> ModelPatcher:
+def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatcher:
     """Read an InfiniteTalk or MultiTalk weight file.
 
     Args:
         path: `.safetensors`, `.pt`/`.pth`/`.bin` (read with `weights_only`) or `.gguf`.
+        disable_dynamic: take core's plain patcher also where it has one for dynamic VRAM; core asks for it when it
+            makes a copy that can be compiled.
 
     Returns:
         A patcher around `InfiniteTalk`, on core's offload device, in the file's own precision (fp8 and GGUF
@@ -54,9 +57,14 @@ def load_infinitetalk(path: Path) -> ModelPatcher:
     _check_complete(path.name, state, model)
     model.load_state_dict(state, strict=False)
     log.info("InfiniteTalk: %s, %d blocks of width %d, %s", path.name, config.blocks, config.dim, dtype)
-    return ModelPatcher(
+    # Core's own kind of patcher, which main.py may exchange after the import. A single plain one would make core load
+    # everything in the old way, and throw these weights out for every VAE decode.
+    newest = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)
+    patcher = (ModelPatcher if disable_dynamic else newest)(
         model.eval(), load_device=comfy.model_management.get_torch_device(), offload_device=offload_device
     )
+    patcher.cached_patcher_init = (load_infinitetalk, (path,))  # how core makes a copy for another GPU
+    return patcher
 
 
 def _read(path: Path) -> StateDict:

@@ -2,81 +2,129 @@
 
 Everything is attached to a clone of the user's model through core's own model patcher:
 
-* the audio tokens travel in the conditionings (`AUDIO_KEY`, with two speakers `SEATS_KEY`), so that core batches and
-  splits them with the rest;
-* a wrapper around the diffusion model takes them out and hands them to the blocks through `transformer_options`;
+* audio tokens, faces and the slots' voices travel in the conditionings, so that core takes them to the device;
+* a wrapper around the diffusion model collects them in a `ModelCall`, which the blocks find in `transformer_options`;
 * the `attn2_patch` of each block adds the audio cross attention, after text and image and before the FFN;
 * with two speakers, the `attn1_patch` reads from the self attention which token belongs to whom.
+
+None of the four is ever compiled into a graph: what they read changes between windows, passes and jobs, and compilers
+are told to drop their guards on `transformer_options`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.conds
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import UserError
-from .legacy_core import blocks_call_patches, emulated_block_patches
+from .compiled import is_compiled, uncompiled
+from .legacy_core import blocks_call_patches, call_with_emulated_patches
 from .modules import InfiniteTalk
-from .speakers import attention_maps, token_positions
+from .speakers import attention_maps, token_coordinates
 
-AUDIO_KEY = "audio_embeds"
-SEATS_KEY = "infinitetalk_seats"
-POSITIONS_KEY = "infinitetalk_positions"
-WRAPPER_KEY = "infinitetalk"
+AUDIO_TOKENS_KEY = "infinitetalk_audio_tokens"
+VOICE_PER_SLOT_KEY = "infinitetalk_voice_per_slot"
+FACES_KEY = "infinitetalk_faces"
+LISTENER_KEY = "infinitetalk"
+CALL_KEY = "infinitetalk_call"
+
+
+class UnbatchedCond(comfy.conds.CONDRegular):
+    """A condition that core never puts into one model call with another one.
+
+    Core batches passes when there is free memory, and a batch gives other bits than its parts one by one: a job that is
+    resumed would not go on as it began. At these lengths a pass alone fills the GPU.
+    """
+
+    def can_concat(self, other: Any) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass
+class BlocksHeard:
+    """In how many blocks the audio was heard, for each model call that was made."""
+
+    calls: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class AudioPatch:
-    """`attn2_patch`: adds the audio cross attention to the tokens of a block."""
+class Listener:
+    """What does not change during a window; lies in `transformer_options` under `LISTENER_KEY`."""
+
+    weights: dict[nn.Module, InfiniteTalk]
+    """InfiniteTalk's weights by the diffusion model beside which they stand: core's MultiGPU nodes copy both."""
+    audio_scale: float
+    report: BlocksHeard | None = None
+    """Where to note the blocks that heard audio, if somebody wants to know."""
+
+
+@dataclass
+class ModelCall:
+    """What the blocks need during one call of the model; lies in `transformer_options` under `CALL_KEY`."""
 
     weights: InfiniteTalk
     audio_scale: float
+    audio_tokens: Tensor
+    """`[B, T, N, D]`"""
+    voice_per_slot: Tensor | None = None
+    """The voice at each of the two trained slots in each latent frame, `[B, T, slots]`; None without a second
+    speaker, also in the passes without audio."""
+    faces: Tensor | None = None
+    """Which tokens of the first latent frame are whose face: `[B, regions, S]` of 0 and 1, the background last."""
+    token_coordinates: Tensor | None = None
+    """`[B, T·S]`, found in the self attention of the block that is now computed, for its cross attention."""
+    blocks_heard: int = 0
 
-    def __call__(self, args: dict[str, Any]) -> Tensor:
-        """`x = x + audio_scale · audio_cross_attn(norm_x(x), audio)`; x is `[B, T·S, C]`."""
-        x, options = args["x"], args["transformer_options"]
-        audio = options[AUDIO_KEY].to(x.dtype)  # [B, T, N, D]
-        frames = options["grid_sizes"][0]
-        if audio.shape[1] != frames:
+
+@torch.compiler.disable
+def hear_audio(args: dict[str, Any]) -> Tensor:
+    """`attn2_patch`: `x + audio_scale · audio_cross_attn(norm_x(x), audio)`; x is `[B, T·S, C]`."""
+    x, options = args["x"], args["transformer_options"]
+    call: ModelCall = options[CALL_KEY]
+    audio = call.audio_tokens.to(x.dtype)
+    frames = options["grid_sizes"][0]
+    if audio.shape[1] != frames:
+        raise UserError(
+            f"The model was given {frames} latent frames but audio for {audio.shape[1]}: remove the node before "
+            "the sampler that cuts the video into context windows (the sampler has windows of its own)."
+        )
+    coordinates, call.token_coordinates = call.token_coordinates, None
+    if call.voice_per_slot is not None and coordinates is None:
+        raise UserError(
+            "The self attention of the model did not say which token belongs to which speaker: remove the node before "
+            "the sampler that replaces or compiles the attention of its blocks."
+        )
+    block = call.weights.blocks[options["block_index"]]
+    call.blocks_heard += 1
+    return block.audio_cross_attn(x, block.norm_x(x), audio, call.audio_scale, coordinates)
+
+
+@torch.compiler.disable
+def find_speakers(args: dict[str, Any]) -> Tensor:
+    """`attn1_patch`: notes which speaker each token belongs to; leaves x. q and k are `[B, T·S, heads, d]`."""
+    call: ModelCall = args["transformer_options"][CALL_KEY]
+    if call.voice_per_slot is not None and call.faces is not None:
+        _, rows, columns = args["transformer_options"]["grid_sizes"]
+        if rows * columns != call.faces.shape[2]:
             raise UserError(
-                f"The model was given {frames} latent frames but audio for {audio.shape[1]}: remove the node before "
-                "the sampler that cuts the video into context windows (the sampler has windows of its own)."
+                f"The model was given {rows} × {columns} tokens, a part of the picture, and with two speakers it "
+                "must see all of it: remove the node before the sampler that works in areas or tiles."
             )
-        block = self.weights.blocks[options["block_index"]]
-        positions = options.pop(POSITIONS_KEY, None)
-        heard = block.audio_cross_attn(block.norm_x(x), audio, positions, options)
-        return x + self.audio_scale * heard
+        call.token_coordinates = token_coordinates(
+            attention_maps(args["q"], args["k"], call.faces), call.voice_per_slot.long()
+        )
+    return args["x"]
 
 
-@dataclass(frozen=True)
-class SpeakerPatch:
-    """`attn1_patch`: finds out which speaker each token belongs to, for the `AudioPatch` of the same block."""
-
-    masks: Tensor
-    """`[regions, S]` of 0 and 1: the voices' faces, then the background, one column per token of a latent frame."""
-
-    def __call__(self, args: dict[str, Any]) -> Tensor:
-        """Leaves x as it is; q and k are `[B, T·S, heads, d]`."""
-        options = args["transformer_options"]
-        seats = options.get(SEATS_KEY)  # [B, T, positions]; None in the passes without audio
-        if seats is not None:
-            _, rows, columns = options["grid_sizes"]
-            if rows * columns != self.masks.shape[1]:
-                raise UserError(
-                    f"The model was given {rows} × {columns} tokens, a part of the picture, and with two speakers it "
-                    "must see all of it: remove the node before the sampler that works in areas or tiles."
-                )
-            maps = attention_maps(args["q"], args["k"], self.masks.to(args["q"].device))
-            options[POSITIONS_KEY] = token_positions(maps, seats.long())
-        return args["x"]
-
-
+@torch.compiler.disable(recursive=False)
 def hand_audio_to_blocks(
     executor: Callable[..., Tensor],
     x: Tensor,
@@ -87,32 +135,73 @@ def hand_audio_to_blocks(
     transformer_options: dict[str, Any],
     **kwargs: Any,
 ) -> Tensor:
-    """Wrapper around the diffusion model: moves what is ours from its keywords to `transformer_options`."""
-    options = {**transformer_options, AUDIO_KEY: kwargs.pop(AUDIO_KEY), SEATS_KEY: kwargs.pop(SEATS_KEY, None)}
-    model = executor.class_obj
-    emulation: AbstractContextManager[None] = (
-        nullcontext() if blocks_call_patches(model) else emulated_block_patches(model, x, options)
-    )
-    with emulation:
-        return executor(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
+    """Wrapper around the diffusion model: moves what is ours from its keywords to `transformer_options`.
+
+    It alone is left out of compiled graphs; the model below it may be compiled.
+    """
+    if AUDIO_TOKENS_KEY not in kwargs:
+        raise UserError(
+            "The audio did not reach the model: remove the node before the sampler that calls the model with "
+            "conditions of its own (a cache or a wrapper of the model's function)."
+        )
+    listener: Listener = transformer_options[LISTENER_KEY]
+    tokens, voice_per_slot, faces = (kwargs.pop(key, None) for key in (AUDIO_TOKENS_KEY, VOICE_PER_SLOT_KEY, FACES_KEY))
+    model: nn.Module = executor.class_obj
+    call = ModelCall(listener.weights[model], listener.audio_scale, tokens, voice_per_slot, faces)
+    options = {**transformer_options, CALL_KEY: call}
+    arguments = (x, timestep, context, clip_fea, time_dim_concat, options)
+    if blocks_call_patches(model):
+        velocity = executor(*arguments, **kwargs)
+    else:
+        velocity = call_with_emulated_patches(executor, model, *arguments, **kwargs)
+    if listener.report is not None:
+        listener.report.calls.append(call.blocks_heard)
+    return velocity
 
 
-def attach(
-    model: ModelPatcher, infinitetalk: ModelPatcher, audio_scale: float, masks: Tensor | None = None
-) -> ModelPatcher:
+def attach(model: ModelPatcher, infinitetalk: ModelPatcher, audio_scale: float, *, two_speakers: bool) -> ModelPatcher:
     """A clone of `model` that listens to audio. `model` itself stays as it is.
 
     Args:
-        model: core's Wan 2.1 I2V model (see `checkpoint.check_base_model`).
+        model: core's Wan 2.1 I2V model (see `base_model.check_base_model`).
         infinitetalk: patcher around `InfiniteTalk`; core loads and offloads it together with the model.
         audio_scale: factor on the audio cross attention.
-        masks: `[regions, S]` speaker masks per token (see `masks.token_masks`), None with one speaker.
+        two_speakers: whether the blocks have to find out who is where.
     """
-    weights: InfiniteTalk = infinitetalk.model
+    infinitetalk = _where(model, infinitetalk)
     patched = model.clone()
-    patched.set_additional_models(WRAPPER_KEY, [infinitetalk])
-    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, WRAPPER_KEY, hand_audio_to_blocks)
-    patched.set_model_attn2_patch(AudioPatch(weights, audio_scale))
-    if masks is not None:
-        patched.set_model_attn1_patch(SpeakerPatch(masks))
+    patched.set_additional_models(LISTENER_KEY, [infinitetalk])
+    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, LISTENER_KEY, hand_audio_to_blocks)
+    patched.set_model_attn2_patch(hear_audio)
+    # A compiled graph remembers whether there was an attn1_patch, and nobody checks that again: one made for one voice
+    # would serve two. Without a compiler one voice does without, since the patch keeps queries and keys in memory.
+    if two_speakers or is_compiled(model):
+        patched.set_model_attn1_patch(find_speakers)
+    listener = Listener(weights_by_model(patched, {}), audio_scale)
+    patched.model_options["transformer_options"][LISTENER_KEY] = listener
     return patched
+
+
+def _where(model: ModelPatcher, infinitetalk: ModelPatcher) -> ModelPatcher:
+    """InfiniteTalk's weights on the devices of the model that they belong to, wherever a node has put that."""
+    if infinitetalk.load_device == model.load_device:
+        return infinitetalk
+    if hasattr(infinitetalk, "deepclone_multigpu"):  # a copy: the other device may still hold the weights
+        return infinitetalk.deepclone_multigpu(new_load_device=model.load_device)
+    moved = infinitetalk.clone()
+    moved.load_device = model.load_device
+    return moved
+
+
+def weights_by_model(patched: ModelPatcher, model_options: dict[str, Any]) -> dict[nn.Module, InfiniteTalk]:
+    """InfiniteTalk's weights for each copy of the diffusion model among which core's MultiGPU nodes share the passes.
+
+    Args:
+        patched: from `attach`.
+        model_options: those of a sampling step; core puts its copies for other devices there.
+    """
+    copies = model_options.get("multigpu_clones", {"alone": patched}).values()
+    return {
+        uncompiled(copy.model.diffusion_model): copy.get_additional_models_with_key(LISTENER_KEY)[0].model
+        for copy in copies
+    }

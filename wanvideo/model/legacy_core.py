@@ -3,26 +3,46 @@
 From 0.11 on, core's Wan blocks call `attn2_patch` between text attention and FFN, give `attn1_patch` the self
 attention's q and k, and set `block_index` and `grid_sizes`. Older blocks do none of it. Here PyTorch's own forward
 hooks do the same for the length of one call, so that the rest of the pack is written against the newer core alone.
+
+Such hooks are what compilers do not guard against: for this call nothing is compiled, and compiled blocks give way to
+the modules inside of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from comfy.ldm.flux.math import apply_rope1
 from torch import Tensor, nn
+
+from .compiled import uncompiled
 
 
 def blocks_call_patches(model: nn.Module) -> bool:
     """Whether the blocks of this Wan model call `attn2_patch` themselves."""
-    return "attn2_patch" in type(model.blocks[0]).forward.__code__.co_consts
+    return "attn2_patch" in type(uncompiled(model.blocks[0])).forward.__code__.co_consts
 
 
 def grid_of(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
     """Tokens along time, height and width for a latent `[B, C, T, H, W]`."""
     return tuple(-(-size // patch) for size, patch in zip(x.shape[2:], model.patch_size, strict=True))
+
+
+@torch.compiler.disable
+def call_with_emulated_patches(executor: Callable[..., Tensor], model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    """`executor(*args, **kwargs)` as newer cores do it; the latent is the first of `args`, the options the last."""
+    compiled = list(model.blocks)
+    for index, block in enumerate(compiled):
+        model.blocks[index] = uncompiled(block)
+    try:
+        with emulated_block_patches(model, args[0], args[-1]):
+            return executor(*args, **kwargs)
+    finally:
+        for index, block in enumerate(compiled):
+            model.blocks[index] = block
 
 
 @contextmanager

@@ -43,6 +43,8 @@ PATCHER_PARTS = (
     "additional_models",
 )
 """What core and other packs put on a model beside its weights."""
+HARDWARE_KEYS = ("multigpu", "multigpu_options")
+"""Where core's MultiGPU nodes keep the copies for other devices: one and two GPUs make the same video."""
 
 
 class Digester:
@@ -95,7 +97,7 @@ class Digester:
         weights = self._own_weights(patcher)
         self._in_models += 1
         try:
-            parts = [weights, *(getattr(patcher, name, None) for name in PATCHER_PARTS)]
+            parts = [weights, *(_without_hardware(getattr(patcher, name, None)) for name in PATCHER_PARTS)]
             return _sha(*(self.digest(part, depth - 1) for part in parts))
         finally:
             self._in_models -= 1
@@ -206,6 +208,13 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if tensor is not None and name not in module._non_persistent_buffers_set:
             yield name, tensor
+
+
+def _without_hardware(part: Any) -> Any:
+    """A patcher's part without what only says how many devices share the work."""
+    if isinstance(part, Mapping):
+        return {key: value for key, value in part.items() if key not in HARDWARE_KEYS}
+    return part
 
 
 def _within(name: str, parents: Iterable[str]) -> bool:

@@ -7,18 +7,14 @@ some pieces spread over it are taken, which any training, merging, LoRA or conve
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfyui_version
 import torch
 
-from ...spool import release
 from ..job import TalkingVideoJob
-from ..voices import Voices
-from ..windows import AUDIO_WINDOW, EndPadding, Window
+from ..windows import Window
 from .digest import Digester
 
-FORMAT = 2
+FORMAT = 3
 """Raise this when a change of ours changes pixels: finished windows of older releases are then made anew."""
 
 
@@ -37,31 +33,20 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
 
 
 def window_keys(job: TalkingVideoJob) -> list[str]:
-    """What each window hears, shows and keeps."""
+    """What each window hears, shows and keeps.
+
+    The sound counts by what was put in (see `AudioEmbeds.digests`), never by numbers that a GPU has computed of it.
+    """
     return [_window_key(job, window) for window in job.windows]
 
 
 def _window_key(job: TalkingVideoJob, window: Window) -> str:
-    parts = [window, _heard(job.voices, window, job.settings.end_padding), job.pictures.key(window.start)]
-    key = Digester().digest(parts).hex()
-    for features in job.voices.features:
-        release(features)
-    return key
+    """The window's place, the voices that it hears, and the picture that it starts from.
 
-
-def _heard(voices: Voices, window: Window, end_padding: EndPadding) -> list[Any]:
-    """What decides `Voices.window` and `Voices.latent_seats`; every row of embeddings once, from where it lies."""
-    seats = voices.seats[torch.arange(window.start, window.stop).clamp(max=len(voices.seats) - 1)]  # [W, positions]
-    reach = AUDIO_WINDOW // 2
-    stop = window.stop + reach
-    parts: list[Any] = [seats, len(voices) == 1]
-    for voice in seats.unique().tolist():
-        features, silence = voices.features[voice], voices.silence[voice]
-        rows = features[max(0, window.start - reach) : stop]  # [<= W + 4, layers, channels]
-        beyond = max(0, stop - len(features))
-        after = None
-        if beyond:
-            mirrored = features[max(0, len(features) - beyond) :]
-            after = [len(features), end_padding, silence[:beyond], mirrored if end_padding == "mirror" else None]
-        parts += [voice, rows, after]
-    return parts
+    A voice counts as a whole: every embedding has heard all of its sound.
+    """
+    voices = job.voices.voice_per_slot_in(window)  # [W, slots]
+    sources = [*job.embeds.digests, "a listener who stays silent"]
+    heard = [sources[voice] for voice in voices.unique().tolist()]
+    parts = [window, voices, heard, len(job.voices) == 1, job.pictures.key(window.start)]
+    return Digester().digest(parts).hex()

@@ -112,14 +112,16 @@ def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, load
     import comfy.model_management
     from infinitetalk.wanvideo.conditioning import ZeroClipOutput, empty_text
     from infinitetalk.wanvideo.masks import half_masks, token_masks
-    from infinitetalk.wanvideo.model.hooks import AUDIO_KEY, SEATS_KEY, attach
+    from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, attach
 
     problem = problem_of(training, faces, silent_share=0.0)
     ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)
     size = (8 * SIDE, 16 * SIDE)
-    masks = {1: None, 2: token_masks(half_masks(*size), 2, size, size)}[faces]
-    seats = {1: None, 2: torch.arange(2).expand(1, 9, 2)}[faces]
-    patched = attach(loaded.model, loaded.infinitetalk, 1.0, masks)
+    two = {
+        VOICE_PER_SLOT_KEY: torch.arange(2).expand(1, 9, 2),
+        FACES_KEY: token_masks(half_masks(*size), 2, size, size)[None],
+    }
+    patched = attach(loaded.model, loaded.infinitetalk, 1.0, two_speakers=faces == 2)
     comfy.model_management.load_models_gpu([patched, loaded.infinitetalk])
     for index in range(len(problem.x)):
         sigma = problem.sigma[index : index + 1]
@@ -130,7 +132,8 @@ def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, load
             c_crossattn=empty_text(4096)[0][0],
             clip_fea=ZeroClipOutput.penultimate_hidden_states,
             transformer_options={**patched.model_options["transformer_options"], "wrappers": patched.wrappers},
-            **{AUDIO_KEY: loaded.infinitetalk.model.audio_proj(problem.audio[index])[None], SEATS_KEY: seats},
+            **{AUDIO_TOKENS_KEY: loaded.infinitetalk.model.audio_proj(problem.audio[index])[None]},
+            **(two if faces == 2 else {}),
         )
         theirs = (problem.x[index] - denoised[0]) / sigma
         assert theirs.std() > 0.1
