@@ -6,8 +6,8 @@ opening, where every file is checked against its size and CRC-32.
 
 Windows are known by a chain of keys: the link of window k is the digest of the link of window k-1 and of the
 key of window k. Runs whose chains begin alike share the pixels of these windows, so a run whose source video was
-changed from some frame on takes over what it has in common with a former run. To be able to start in the middle, the states of the last
-two windows and of every eighth are kept.
+changed from some frame on takes over what it has in common with a former run. To be able to start in the middle,
+the states of the last two windows and of every eighth are kept.
 """
 
 from __future__ import annotations
