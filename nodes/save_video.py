@@ -17,7 +17,8 @@ from comfy_api.latest import io
 
 from ..errors import UserError
 from ..video_io.save.formats import FORMATS, format_named
-from ..video_io.save.names import check_template, expand_prefix, make_target
+from ..video_io.save.prefix import check_template, expand_prefix
+from ..video_io.save.target import make_target
 from ..video_io.sound import AudioFit
 from .types import CATEGORY
 

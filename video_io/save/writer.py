@@ -23,7 +23,9 @@ from ..sources import FrameSource
 from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
 from .formats import Encoder, VideoFormat
 from .metadata import write_ffmetadata
-from .names import Target, publish, workspace
+from .publish import publish
+from .target import Target
+from .workspace import workspace
 
 log = logging.getLogger(__name__)
 

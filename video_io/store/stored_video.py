@@ -17,7 +17,8 @@ import numpy as np
 from torch import Tensor
 
 from ..save.core_formats import core_format
-from ..save.names import Target, workspace
+from ..save.target import Target
+from ..save.workspace import workspace
 from ..save.writer import SaveSettings, save_video
 from ..sources import StoredFrames, exact_rate
 from .frame_reader import FrameReader

@@ -107,7 +107,7 @@ spec = importlib.util.spec_from_file_location("infinitetalk", root / "__init__.p
 sys.modules["infinitetalk"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["infinitetalk"])
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.names import make_target
+from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.sound import AudioFit
 from infinitetalk.video_io.sources import ImageFrames
 from infinitetalk.video_io.save.writer import SaveSettings, save_video
