@@ -6,7 +6,9 @@ from typing import Any
 
 from comfy_api.input_impl import VideoFromFile
 
-from ..video_io.sources import FrameSource, ImageFrames, StoredFrames, exact_rate
+from ..video_io.read.frame_source import FrameSource, exact_rate
+from ..video_io.read.image_frames import ImageFrames
+from ..video_io.store.stored_frames import StoredFrames
 
 
 def open_video(video: Any) -> tuple[FrameSource, Any]:

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import UserError
-from ..video_io.sound import Sound, SoundError, samples_for
+from ..video_io.read.audio_source import Sound, SoundError
+from ..video_io.save.audio_fit import samples_for
 
 SILENT_DB = -70.0
 """A sound whose loudest frame is below is silence; also the floor of what is drawn."""

@@ -16,7 +16,7 @@ from ..errors import UserError
 from .resolution import cover_and_crop
 
 if TYPE_CHECKING:
-    from ..video_io.sources import Frame, FrameSource
+    from ..video_io.read.frame_source import Frame, FrameSource
 
 HISTOGRAM_BINS = 8
 """Bins per colour channel: 8 × 8 × 8 colours."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UserError
-from ..sound import SoundError
-from ..sources import exact_rate
+from .audio_source import SoundError
+from .frame_source import exact_rate
 
 if TYPE_CHECKING:
     import av

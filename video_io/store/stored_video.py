@@ -16,15 +16,16 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
+from ..read.frame_source import exact_rate
 from ..save.core_formats import core_format
 from ..save.target import Target
 from ..save.workspace import workspace
 from ..save.writer import SaveSettings, save_video
-from ..sources import StoredFrames, exact_rate
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
 from .image_tensor import frames_as_image
 from .run_folders import temporary_path
+from .stored_frames import StoredFrames
 
 log = logging.getLogger(__name__)
 

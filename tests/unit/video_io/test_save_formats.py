@@ -7,8 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.read.frame_source import exact_rate
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.sources import ImageFrames, StoredFrames, exact_rate
+from infinitetalk.video_io.store.stored_frames import StoredFrames
 
 ALL = list(FORMATS)
 KEEP_ALPHA = ["webm vp9", "mkv ffv1", "mov prores"]

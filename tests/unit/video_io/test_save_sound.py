@@ -8,9 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.read.audio_source import SoundError, TensorSound
 from infinitetalk.video_io.save import writer
+from infinitetalk.video_io.save.audio_fit import AudioFit, fit_sound
 from infinitetalk.video_io.save.formats import AAC_RATES, FORMATS
-from infinitetalk.video_io.sound import AudioFit, SoundError, TensorSound, fit_sound
 
 ALL = list(FORMATS)
 FRAMES = 25  # one second
