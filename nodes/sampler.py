@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ class InfiniteTalkSampler(io.ComfyNode):
 
         node_id = cls.hidden.unique_id
         say_here = partial(say, node_id)
-        source = _one_source(image, source_video, audio_embeds.fps)
+        source = _one_source(image, source_video, audio_embeds.frame_rate)
         size = video_size(resolution, source.height, source.width, (height, width))
         _note_rounding(node_id, resolution, size, (source.height, source.width), (height, width))
         job = TalkingVideoJob(
@@ -150,16 +151,15 @@ def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
     )
 
 
-def _one_source(image: Tensor | None, source_video: Any | None, fps: float) -> FrameSource:
+def _one_source(image: Tensor | None, source_video: Any | None, frame_rate: Fraction) -> FrameSource:
     """The frames of whichever is connected; images are taken at the rate of the video."""
-    from ..video_io.read.frame_source import exact_rate
     from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if (image is None) == (source_video is None):
         found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
         raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
-    return ImageFrames(image, exact_rate(fps)) if source_video is None else open_video(source_video)[0]
+    return ImageFrames(image, frame_rate) if source_video is None else open_video(source_video)[0]
 
 
 def _note_rounding(

@@ -185,7 +185,7 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
     Raises:
         UserError: both inputs or neither of them are connected.
     """
-    from ..video_io.read.frame_source import exact_rate
+    from ..timebase import exact_frame_rate
     from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
@@ -195,7 +195,7 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
         return open_video(video)
     if images is None:
         raise UserError("Neither images nor video is connected, so there is nothing to save: connect one of the two.")
-    return ImageFrames(images, exact_rate(fps)), None
+    return ImageFrames(images, exact_frame_rate(fps)), None
 
 
 def _tags(hidden: Any) -> dict[str, Any]:

@@ -107,14 +107,14 @@ def _open(images: Tensor | None, video: Any, fps: float) -> tuple[FrameSource, A
     Raises:
         UserError: both inputs or neither of them are connected, or they cannot be used.
     """
-    from ..video_io.read.frame_source import exact_rate
+    from ..timebase import exact_frame_rate
     from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if (images is None) == (video is None):
         found = "Neither video nor images is" if images is None else "Both video and images are"
         raise UserError(f"{found} connected, and one is needed: connect a video, or images with their audio.")
-    return open_video(video) if images is None else (ImageFrames(images, exact_rate(fps)), None)
+    return open_video(video) if images is None else (ImageFrames(images, exact_frame_rate(fps)), None)
 
 
 def _sound(audio: Any) -> Sound:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..timebase import exact_frame_rate
 from .resolution import cover_and_crop
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Pictures:
             )
         self.source = source
         self.size = size
-        self._fps = Fraction(fps).limit_denominator(1000)
+        self._fps = exact_frame_rate(fps)
         self._frames = frames
         self._stream: Iterator[Frame] = iter(())
         self._position = -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...timebase import frames_of_samples, samples_of_frames
 from ..read.audio_source import BLOCK_SAMPLES, Sound
 
 
@@ -44,16 +44,6 @@ class FittedSound:
     notes: tuple[str, ...]
 
 
-def samples_for(frames: int, rate: Fraction, sample_rate: int) -> int:
-    """Samples per channel that `frames` frames at `rate` per second last, to the nearest sample."""
-    return round(Fraction(frames) / rate * sample_rate)
-
-
-def frames_for(samples: int, rate: Fraction, sample_rate: int) -> int:
-    """Frames at `rate` per second that `samples` samples need, the last one begun counted whole; at least 1."""
-    return max(1, math.ceil(float(Fraction(samples, sample_rate) * rate) - 1e-6))
-
-
 def fit_sound(
     sound: Sound, frames: int, rate: Fraction, fit: AudioFit, max_channels: int, path: Path
 ) -> FittedSound | None:
@@ -70,7 +60,7 @@ def fit_sound(
     notes = []
     if channels < sound.channels:
         notes.append(f"The sound has {sound.channels} channels; the format takes {max_channels}, the first are kept.")
-    video_samples = samples_for(frames, rate, sound.sample_rate)
+    video_samples = samples_of_frames(frames, sample_rate=sound.sample_rate, frame_rate=rate)
     writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples)
     with path.open("wb") as file:
         writer.copy(sound, file)
@@ -83,7 +73,7 @@ def fit_sound(
     if writer.bad_samples:
         notes.append(f"{writer.bad_samples} samples of the sound are not numbers (NaN) and were made silent.")
     if fit is AudioFit.SHORTEST:
-        frames = min(frames, frames_for(writer.written, rate, sound.sample_rate))
+        frames = min(frames, frames_of_samples(writer.written, sample_rate=sound.sample_rate, frame_rate=rate))
     return FittedSound(path, sound.sample_rate, channels, writer.written, frames, (*sound.notes, *notes))
 
 

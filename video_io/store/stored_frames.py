@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 from ...errors import UserError
-from ..read.frame_source import Frame, exact_rate
+from ...timebase import exact_frame_rate
+from ..read.frame_source import Frame
 
 CHUNK_FRAMES = 4
 
@@ -20,7 +20,7 @@ class StoredFrames:
     def __init__(self, video: Any) -> None:
         self._video = video
         self.width, self.height = video.get_dimensions()
-        self.rate = exact_rate(Fraction(video.get_frame_rate()))
+        self.rate = exact_frame_rate(video.get_frame_rate())
         self.count = video.get_frame_count()
         if self.count == 0:
             raise UserError("There are no frames: the video is empty.")

@@ -52,7 +52,7 @@ def sample_to_disk(
         job_fingerprint(job),
         width=width,
         height=height,
-        fps=job.embeds.fps,
+        frame_rate=job.embeds.frame_rate,
         frames=job.embeds.frames,
         resume=resume,
         window_keys=window_keys(job),
