@@ -17,15 +17,17 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import Spool, release
 from ..timebase import exact_frame_rate, frames_of_seconds, samples_covering_frames
+from .audible import audible_frames
+from .audio_clip import CHUNK_SAMPLES, AudioClip
 from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
-from .sound import CHUNK_SAMPLES, Sound, audible_frames, resampled
+from .options import COMBINE
+from .resampling import resampled
 from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)
 
-COMBINE = ("parallel", "sequential")
 MAX_VOICES = 4
 SILENCE_FRAMES = 85  # after the end: one window of 81 frames, and what the 5-frame windows at its end look ahead
 TRAINED_FRAME_RATE = Fraction(25)
@@ -33,13 +35,13 @@ MIN_FRAME_RATE, MAX_FRAME_RATE = 1, 240
 SILENCE_SECONDS = SILENCE_FRAMES / TRAINED_FRAME_RATE  # the same time at least, at any other frame rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AudioEmbeds:
     """The value of an `INFINITETALK_AUDIO` socket; one entry per speaker in both lists, float32 on the CPU.
 
     Attributes:
-        features: `[frames, layers, channels]`: the encoding of the sound padded with silence to whole frames. Row k
-            belongs to the time k / frame_rate. May be a mapped file.
+        features: the embeddings, `[frames, layers, channels]`: the encoding of the sound padded with silence to whole
+            frames. Row k belongs to the time k / frame_rate. May be a mapped file.
         silence: `[S, layers, channels]`: rows `frames … frames + S - 1` of the same sound with silence appended; more
             than one window of 81 frames.
         fps: frames per second, as a socket carries it; `frame_rate` is what to compute with.
@@ -68,7 +70,7 @@ class AudioEmbeds:
 
 def embed_voices(
     encoder: Wav2VecEncoder,
-    voices: Sequence[Sound],
+    voices: Sequence[AudioClip],
     *,
     combine: str = "parallel",
     normalize_loudness: bool = True,
@@ -89,8 +91,12 @@ def embed_voices(
         progress: called with steps done and steps in all.
         folder: where long sounds and embeddings are kept while they are used (the system's temporary one if None).
 
-    A voice that is silent for a part of the video goes through the encoder as real silence. Raises `UserError` for
-    more voices than four, an unknown `combine`, a bad rate, and samples that are no numbers.
+    Returns:
+        Embeddings and sound of one length. A voice that is silent for a part of the video goes through the encoder as
+        real silence.
+
+    Raises:
+        UserError: more voices than four, an unknown `combine`, a bad frame rate, samples that are no numbers.
     """
     _check_options(voices, combine, frame_rate, max_frames)
     starts = _starts(voices, combine)
@@ -101,25 +107,23 @@ def embed_voices(
         voices, starts = _cut(voices, starts, frames / frame_rate)
     for i, voice in enumerate(voices, 1):
         voice.check_finite(f"audio_{i}")
-    tail = max(SILENCE_FRAMES, math.ceil(SILENCE_SECONDS * frame_rate))
     samples = samples_covering_frames(frames, sample_rate=SAMPLE_RATE, frame_rate=frame_rate)
-    features, silence, audible = [], [], []
+    embeddings, silence, audible = [], [], []
     for voice, start in zip(voices, starts, strict=True):
         wave = _speech(voice, start, samples, normalize_loudness, folder)
-        features.append(
-            encoder.encode(
-                wave, frames, frame_rate=frame_rate, progress=_share(progress, voices, features), folder=folder
-            )
-        )
-        silence.append(_silence_after(encoder, wave, frames, tail, frame_rate, folder))
+        share = _share(progress, len(embeddings), len(voices))
+        embeddings.append(encoder.encode(wave, frames, frame_rate=frame_rate, progress=share, folder=folder))
+        silence.append(_silence_after(encoder, wave, frames, frame_rate, folder))
         audible.append(audible_frames(wave, frames))
         release(wave)
     log.info("Audio embeds created, actual frames: %d", frames)
-    sound = mixed(voices, starts, folder)
-    return AudioEmbeds(features, silence, float(frame_rate), frames, sound.to_audio(), audible)
+    sound = mixed(voices, starts, folder).to_audio()
+    return AudioEmbeds(
+        features=embeddings, silence=silence, fps=float(frame_rate), frames=frames, sound=sound, audible=audible
+    )
 
 
-def _check_options(voices: Sequence[Sound], combine: str, frame_rate: Fraction, max_frames: int) -> None:
+def _check_options(voices: Sequence[AudioClip], combine: str, frame_rate: Fraction, max_frames: int) -> None:
     if not 1 <= len(voices) <= MAX_VOICES:
         raise UserError(
             f"{len(voices)} voices are connected, and 1 to {MAX_VOICES} are possible: mix some of them first."
@@ -135,19 +139,23 @@ def _check_options(voices: Sequence[Sound], combine: str, frame_rate: Fraction, 
         raise UserError(f"max_frames is {max_frames}, and 0 (all of the sound) or more is needed.")
 
 
-def _starts(voices: Sequence[Sound], combine: str) -> list[Fraction]:
+def _starts(voices: Sequence[AudioClip], combine: str) -> list[Fraction]:
     """When each voice begins, in seconds."""
     if combine == "parallel":
         return [Fraction(0)] * len(voices)
     return list(accumulate((v.seconds for v in voices[:-1]), initial=Fraction(0)))
 
 
-def _cut(voices: Sequence[Sound], starts: Sequence[Fraction], end: Fraction) -> tuple[list[Sound], list[Fraction]]:
+def _cut(
+    voices: Sequence[AudioClip], starts: Sequence[Fraction], end: Fraction
+) -> tuple[list[AudioClip], list[Fraction]]:
     """The voices up to the time `end` in seconds; one that has not begun by then keeps no sample."""
-    return [v.cut(max(0, int((end - start) * v.rate))) for v, start in zip(voices, starts, strict=True)], list(starts)
+    return [v.cut(max(0, int((end - start) * v.sample_rate))) for v, start in zip(voices, starts, strict=True)], list(
+        starts
+    )
 
 
-def _speech(voice: Sound, start: Fraction, samples: int, normalize: bool, folder: Path | None) -> Tensor:
+def _speech(voice: AudioClip, start: Fraction, samples: int, normalize: bool, folder: Path | None) -> Tensor:
     """The voice as the encoder hears it: mono, 16 kHz, at its place in `samples` samples of silence, `[samples]`."""
     if voice.length == 0:
         return torch.zeros(samples)
@@ -172,16 +180,18 @@ def _append_silence(spool: Spool, samples: int) -> None:
         samples -= min(samples, len(block))
 
 
-def _share(progress: Progress | None, voices: Sequence[Sound], done: list[Tensor]) -> Progress | None:
-    """The progress of one voice as its share of that of all voices."""
-    before = len(done)
-    return progress and (lambda step, steps: progress(before * steps + step, len(voices) * steps))
+def _share(progress: Progress | None, done: int, voices: int) -> Progress | None:
+    """The progress of one voice as its share of that of all `voices`, of which `done` are encoded."""
+    if progress is None:
+        return None
+    return lambda step, steps: progress(done * steps + step, voices * steps)
 
 
 def _silence_after(
-    encoder: Wav2VecEncoder, wave: Tensor, frames: int, tail: int, frame_rate: Fraction, folder: Path | None
+    encoder: Wav2VecEncoder, wave: Tensor, frames: int, frame_rate: Fraction, folder: Path | None
 ) -> Tensor:
-    """The `tail` embeddings that follow the sound's `frames`, in its own silence, `[tail, layers, channels]`."""
+    """The embeddings that follow the sound's `frames`, in its own silence, `[S, layers, channels]`."""
+    tail = max(SILENCE_FRAMES, math.ceil(SILENCE_SECONDS * frame_rate))
     total = samples_covering_frames(frames + tail, sample_rate=SAMPLE_RATE, frame_rate=frame_rate)
     with Spool(folder=folder) as spool:
         for start in range(0, len(wave), CHUNK_SAMPLES):

@@ -26,7 +26,7 @@ from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
 PIECE_FRAMES = 1_250
-GROUP_VALUES = 1_024 * 768  # numbers in the centres of all groups: a narrower model affords more groups
+GROUP_VALUES = 1_024 * 768  # numbers in the centers of all groups: a narrower model affords more groups
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
 NOBODY = -1e4  # logarithm of the weight of a row that holds no frame; float16 can hold it
 MAX_LOG_FACTOR = 4.0
@@ -181,7 +181,7 @@ class LayerSweep:
         return read
 
     def _begun(self, projected: Source) -> Iterator[Tensor]:
-        """The first layer's input, piece by piece: the positional convolution sees its real neighbours."""
+        """The first layer's input, piece by piece: the positional convolution sees its real neighbors."""
         margin = self.encoder.pos_conv_embed.conv.kernel_size[0] // 2
         for start, stop in self.pieces:
             first, last = max(0, start - margin), min(self.frames, stop + margin)
@@ -234,18 +234,18 @@ class GroupedFrames:
         self.pieces = pieces
         frames = pieces[-1][1]
         picks = [round(i * (frames - 1) / (groups - 1)) for i in range(groups)]
-        self.centres = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
+        self.centers = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
         self.assignments: list[Tensor] = []
         self.key_rows, self.value_rows = self._projections()  # [heads, D, channels]
         far = None
         for index, (start, stop) in enumerate(pieces):
             x = self._seen(start, stop)
-            self.assignments.append((self.centres.square().sum(dim=1) - 2 * x @ self.centres.T).argmin(dim=1))
+            self.assignments.append((self.centers.square().sum(dim=1) - 2 * x @ self.centers.T).argmin(dim=1))
             added = self._totals(x, index)
             far = added if far is None else far + added
         self.far = far
         first, stop = pieces[0]
-        keys, _ = self._keys_values(self.centres[:1])
+        keys, _ = self._keys_values(self.centers[:1])
         self.attended = KeysValues(keys, min(slots, len(pieces)), stop - first, groups)
 
     def enter(self, index: int) -> None:
@@ -295,7 +295,7 @@ class GroupedFrames:
 
     def _projections(self) -> tuple[Tensor, Tensor]:
         """The matrices of keys and values, `[heads, D, channels]` float32, wherever their weights are kept."""
-        unit = torch.eye(self.centres.shape[1], device=self.centres.device, dtype=self.dtype)[None]
+        unit = torch.eye(self.centers.shape[1], device=self.centers.device, dtype=self.dtype)[None]
         of_unit = self.attention.keys_values(unit)
         of_zero = self.attention.keys_values(torch.zeros_like(unit[:, :1]))
         key_rows, value_rows = ((a - b)[0].float().mT for a, b in zip(of_unit, of_zero, strict=True))
@@ -304,5 +304,5 @@ class GroupedFrames:
     def _totals(self, x: Tensor, index: int) -> Totals:
         """What the frames `x` of a piece add up to."""
         assignment = self.assignments[index]
-        counts = torch.bincount(assignment, minlength=len(self.centres)).float()
-        return Totals(counts, torch.zeros_like(self.centres).index_add_(0, assignment, x), x.T @ x)
+        counts = torch.bincount(assignment, minlength=len(self.centers)).float()
+        return Totals(counts, torch.zeros_like(self.centers).index_add_(0, assignment, x), x.T @ x)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..spool import Spool, release
 from .layer_sweep import LayerSweep, Progress, Reach
+from .options import PRECISIONS
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000  # Hz; every wav2vec 2.0 was trained on it
 CONV_SECONDS = 4  # of sound that go through the convolutions at a time: 26 MB per activation of the base model
 END_CONTEXT_FRAMES = 1_500  # a minute at 25 fps; four times what wav2vec 2.0 heard at once in training
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass
@@ -97,11 +97,11 @@ class Wav2VecEncoder:
         progress: Progress | None,
         folder: Path | None,
     ) -> Tensor:
-        """The frames `first … frames - 1` as if there were none before them, but normalised with the whole sound."""
+        """The frames `first … frames - 1` as if there were none before them, but normalized with the whole sound."""
         row = (self.config.channels,)
         # Copies of one layer are dropped as soon as the next one is there, so only the outputs have a share of memory.
         with self._placed() as device, Spool(row, folder=folder) as outputs, Spool(row, folder=folder) as work:
-            features = FrameFeatures(self, wave, frames, frame_rate, device)
+            features = ConvFeatures(self, wave, frames, frame_rate, device)
 
             def projected(start: int, stop: int) -> Tensor:
                 return self.model.feature_projection(features.read(first + start, first + stop))
@@ -125,7 +125,7 @@ class Wav2VecEncoder:
             yield device
 
 
-class FrameFeatures:
+class ConvFeatures:
     """The convolutional features of one sound at the video's frame rate, any stretch of frames at a time.
 
     Only a few seconds of sound pass the convolutions at once. The group norm behind the first of them is over the whole
@@ -146,7 +146,7 @@ class FrameFeatures:
             None if frame_rate is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / frame_rate
         )
         self.count = self.config.feature_count(len(self.wave))
-        self.shift, self.scale = _normalisation(self.wave) if encoder.do_normalize else (0.0, 1.0)
+        self.shift, self.scale = _normalization(self.wave) if encoder.do_normalize else (0.0, 1.0)
         self.stats = self._measure() if self.config.group_norm else None
 
     def read(self, start: int, stop: int) -> Tensor:
@@ -199,7 +199,7 @@ class FrameFeatures:
         return stats
 
 
-def _normalisation(wave: Tensor) -> tuple[float, float]:
+def _normalization(wave: Tensor) -> tuple[float, float]:
     """Shift and scale to zero mean and unit variance, as transformers' feature extractor does it."""
     step = CONV_SECONDS * SAMPLE_RATE
     total = squares = 0.0
@@ -218,9 +218,9 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
     On a CPU fp16 is computed in float32, which is faster there and loses nothing. The weights stay on the CPU; `ops`
     names the layer classes (`torch.nn` or one of `comfy.ops`).
     """
-    if precision not in DTYPES:
-        raise UserError(f"base_precision is {precision}, and one of {', '.join(DTYPES)} is needed.")
-    dtype = DTYPES[precision]
+    if precision not in PRECISIONS:
+        raise UserError(f"base_precision is {precision}, and one of {', '.join(PRECISIONS)} is needed.")
+    dtype = PRECISIONS[precision]
     if cpu and dtype == torch.float16:
         log.info("Wav2Vec %s: fp16 on a CPU is computed in fp32.", path.name)
         dtype = torch.float32

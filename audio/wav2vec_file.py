@@ -51,7 +51,7 @@ FOREIGN = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: sizes, weights under the names of `Wav2VecModel`, and the folder's wish to normalise."""
+    """What was read: sizes, weights under the names of `Wav2VecModel`, and the folder's wish to normalize."""
 
     config: Wav2VecConfig
     weights: dict[str, Tensor]

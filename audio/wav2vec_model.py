@@ -28,8 +28,8 @@ class Wav2VecConfig:
     conv_kernels: tuple[int, ...]  # samples for the first layer, features for the others
     conv_strides: tuple[int, ...]
     conv_bias: bool
-    group_norm: bool  # True: one normalisation over time after the first convolution; False: one per layer
-    stable_layer_norm: bool  # True: normalise before attention and feed forward (the large models)
+    group_norm: bool  # True: one normalization over time after the first convolution; False: one per layer
+    stable_layer_norm: bool  # True: normalize before attention and feed forward (the large models)
     position_kernel: int
     position_groups: int
     eps: float = 1e-5
@@ -77,7 +77,7 @@ class ChannelStats:
 
 
 class ConvLayer(nn.Module):
-    """One strided convolution over time with its normalisation, if it has one, and GELU."""
+    """One strided convolution over time with its normalization, if it has one, and GELU."""
 
     def __init__(self, config: Wav2VecConfig, index: int, ops: Any) -> None:
         super().__init__()
@@ -119,13 +119,13 @@ class FeatureExtractor(nn.Module):
         x = wave[None, None]  # [1, 1, T]
         layers = list(self.conv_layers)
         if self.group_norm:
-            x = F.gelu(self._normalise(layers.pop(0), x, stats))
+            x = F.gelu(self._normalize(layers.pop(0), x, stats))
         for layer in layers:
             x = layer(x)
         return x[0].transpose(0, 1)
 
     @staticmethod
-    def _normalise(layer: ConvLayer, x: Tensor, stats: ChannelStats) -> Tensor:
+    def _normalize(layer: ConvLayer, x: Tensor, stats: ChannelStats) -> Tensor:
         """The first convolution and its group norm, as one scale and shift per channel: [1, 1, T] -> [1, C, T']."""
         y = layer.conv(x)
         norm = layer.layer_norm
@@ -212,7 +212,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """One transformer layer; normalisation after (base) or before (stable, large) each half."""
+    """One transformer layer; normalization after (base) or before (stable, large) each half."""
 
     def __init__(self, config: Wav2VecConfig, ops: Any) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class Encoder(nn.Module):
 
 
 class Wav2VecModel(nn.Module):
-    """The parts of wav2vec 2.0; `FrameFeatures` and `LayerSweep` put a sound through them.
+    """The parts of wav2vec 2.0; `ConvFeatures` and `LayerSweep` put a sound through them.
 
     `ops` names the layer classes: `torch.nn`, or one of `comfy.ops` so that core can load and cast the weights.
     """

@@ -10,6 +10,7 @@ import comfy.model_management as mm
 import folder_paths
 from comfy_api.latest import io
 
+from ..audio.options import COMBINE, PRECISIONS
 from ..errors import UserError
 from ..timebase import exact_frame_rate
 from .feedback import progress_callback
@@ -49,7 +50,7 @@ class InfiniteTalkWav2VecLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "base_precision",
-                    options=["fp16", "bf16", "fp32"],
+                    options=list(PRECISIONS),
                     default="fp16",
                     tooltip="What the model computes in. fp16 is exact enough; on a CPU it is computed in fp32.",
                 ),
@@ -203,7 +204,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
                 *more,
                 io.Combo.Input(
                     "combine",
-                    options=["parallel", "sequential"],
+                    options=list(COMBINE),
                     default="parallel",
                     tooltip="parallel: all voices start together. sequential: one after the other.",
                 ),
@@ -255,8 +256,8 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         max_frames: int = 0,
     ) -> io.NodeOutput:
         """Encode all voices that are connected."""
+        from ..audio.audio_clip import AudioClip
         from ..audio.embeds import embed_voices
-        from ..audio.sound import Sound
         from ..audio.wav2vec import Wav2VecEncoder
 
         if not isinstance(wav2vec, Wav2VecEncoder):
@@ -264,7 +265,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}
         embeds = embed_voices(
             wav2vec,
-            [Sound.from_audio(a, name) for name, a in inputs.items()],
+            [AudioClip.from_audio(a, name) for name, a in inputs.items()],
             combine=combine,
             normalize_loudness=normalize_loudness,
             frame_rate=exact_frame_rate(fps),

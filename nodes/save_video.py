@@ -158,7 +158,11 @@ class SaveVideoWithAudio(io.ComfyNode):
                 f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the node's lists."
             )
         settings = SaveSettings(
-            format_named(format), crf, audio_bitrate, AudioFit(audio_fit), stop_without_sound=if_audio_fails == STOP
+            format_named(format),
+            crf=crf,
+            audio_kbits=audio_bitrate,
+            fit=AudioFit(audio_fit),
+            stop_without_sound=if_audio_fails == STOP,
         )
         source, own_sound = _open(images, video, fps)
         prefix = expand_prefix(filename_prefix, source.width, source.height, datetime.datetime.now(), cls.hidden.prompt)
@@ -180,7 +184,7 @@ class SaveVideoWithAudio(io.ComfyNode):
 
 
 def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:
-    """The frames to save, and the sound that comes with them (AUDIO dict, `Sound` or None).
+    """The frames to save, and the sound that comes with them (AUDIO dict, `AudioSource` or None).
 
     Raises:
         UserError: both inputs or neither of them are connected.
@@ -212,7 +216,7 @@ def _facts(saved: SavedVideo) -> str:
     heard = f"{sound.codec} {sound.sample_rate} Hz, {_channels(sound.channels)}" if sound else "no sound"
     lines = [
         f"Saved {saved.path.name}: {saved.width}×{saved.height}, {saved.frames} frames, "
-        f"{float(saved.rate):g} fps, {saved.seconds:.2f} s, {heard}"
+        f"{float(saved.frame_rate):g} fps, {saved.seconds:.2f} s, {heard}"
     ]
     if saved.warning:
         lines.insert(0, f"WARNING: {saved.warning}")
@@ -228,5 +232,5 @@ def _ui(saved: SavedVideo, subfolder: str, mime: str, facts: str) -> dict[str, l
     web/report.js shows on the node.
     """
     file = {"filename": saved.path.name, "subfolder": subfolder, "type": "output"}
-    gif = {**file, "format": mime, "frame_rate": float(saved.rate), "fullpath": str(saved.path)}
+    gif = {**file, "format": mime, "frame_rate": float(saved.frame_rate), "fullpath": str(saved.path)}
     return {"images": [file], "animated": [True], "gifs": [gif], "text": [facts]}

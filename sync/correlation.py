@@ -41,7 +41,7 @@ def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int,
 
     `frames` None: as many as there are.
 
-    Neighbouring frames are alike, so N frames are fewer independent ones. Bartlett's formula: the variance is 1/N times
+    Neighboring frames are alike, so N frames are fewer independent ones. Bartlett's formula: the variance is 1/N times
     the sum of r1(k)·r2(k) over the autocorrelations r1 and r2 of both, which have died away `reach` frames apart.
     """
     frames = frames or len(picture)

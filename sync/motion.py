@@ -39,7 +39,7 @@ class Region:
 def detrended(cells: Cells, reach: int, picked: np.ndarray | slice = slice(None)) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks `frames, values` of the picked cells without their slow changes, float32 [n, picked].
 
-    From each value the mean over itself and `reach` frames on both sides is taken: light and colours drift, and
+    From each value the mean over itself and `reach` frames on both sides is taken: light and colors drift, and
     heads turn, more slowly than mouths move.
     """
     for start, stop, before, values in cells.blocks(reach):
@@ -63,7 +63,7 @@ def find_region(cells: Cells, loudness: np.ndarray, max_lag: int, reach: int) ->
     """The cells that change most in step with the loudness [frames], at whatever common lag; None if nothing moves.
 
     Both directions count: an open mouth is darker than lips, teeth are brighter. The squared correlations are averaged
-    over 3 × 3 cells, as noise agrees with a sound in one cell, but not in its neighbours at the same lag.
+    over 3 × 3 cells, as noise agrees with a sound in one cell, but not in its neighbors at the same lag.
     """
     from scipy.ndimage import label, uniform_filter
 

@@ -20,7 +20,7 @@ OVERSHOOT = 0.1  # farther from 0 to 1 than that is another scale, not the ringi
 LEVELS_OF_INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawLayout:
     """The raw frames that ffmpeg is fed with.
 

@@ -107,11 +107,11 @@ class Pictures:
 
     def _source_index(self, frame: int) -> int:
         """The source frame that is on screen when a frame of the video is shown."""
-        return min(int(frame * self.source.rate / self._fps), self.source.count - 1)
+        return min(int(frame * self.source.frame_rate / self._fps), self.source.count - 1)
 
     def _video_frame(self, index: int) -> int:
         """The first frame of the video that shows a source frame."""
-        return -int(-index * self._fps // self.source.rate)
+        return -int(-index * self._fps // self.source.frame_rate)
 
     def _read(self, index: int) -> Frame:
         if index < self._position or self._current is None:

@@ -33,7 +33,14 @@ def job(models):
     size = models.infinitetalk.model.config.embedding_size
     features = torch.randn(FRAMES, LAYERS, size // LAYERS, generator=random)
     sound = {"waveform": torch.zeros(1, 1, 10), "sample_rate": 16000}
-    embeds = AudioEmbeds([features], [features[:20] * 0], 25.0, FRAMES, sound, [torch.ones(FRAMES, dtype=torch.bool)])
+    embeds = AudioEmbeds(
+        features=[features],
+        silence=[features[:20] * 0],
+        fps=25.0,
+        frames=FRAMES,
+        sound=sound,
+        audible=[torch.ones(FRAMES, dtype=torch.bool)],
+    )
     image = torch.rand(1, 64, 64, 3, generator=random)
     return TalkingVideoJob(
         model=models.model.clone(),

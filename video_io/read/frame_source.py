@@ -32,7 +32,7 @@ class FrameSource(Protocol):
         """1, 3 or 4."""
 
     @property
-    def rate(self) -> Fraction:
+    def frame_rate(self) -> Fraction:
         """Frames per second."""
 
     def frames(self) -> Iterator[Frame]:

@@ -23,7 +23,7 @@ class ImageFrames:
     """
 
     images: torch.Tensor
-    rate: Fraction
+    frame_rate: Fraction
     alpha: torch.Tensor | None = None
 
     def __post_init__(self) -> None:

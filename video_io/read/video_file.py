@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...timebase import exact_frame_rate
-from .audio_source import SoundError
+from .audio_source import AudioError
 
 if TYPE_CHECKING:
     import av
@@ -29,7 +29,7 @@ OPEN_OPTIONS = {"protocol_whitelist": "file"}
 PLAYLIST_FORMATS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "image2"}
 ROUNDING_SECONDS = 1e-6  # of times added up as floats
 # swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
-EXACT_COLOURS = 0x4 | 0x40000 | 0x2000
+EXACT_COLORS = 0x4 | 0x40000 | 0x2000
 GAP_SECONDS = 0.1  # shorter ones are the rounding of time stamps (1 ms in Matroska) or the codec's own frames
 
 
@@ -72,8 +72,8 @@ class FileFrames:
         try:
             with _open(source) as container:
                 stream = _video_stream(container)
-                rate = stream.average_rate or stream.guessed_rate
-                self.rate = exact_frame_rate(rate) if rate else Fraction(1)
+                frame_rate = stream.average_rate or stream.guessed_rate
+                self.frame_rate = exact_frame_rate(frame_rate) if frame_rate else Fraction(1)
                 packets = container.demux(stream)
                 self.count = sum(
                     1 for packet in packets if packet.size and not packet.is_discard and self._holds(packet)
@@ -135,13 +135,13 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
     alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
     deep = any(component.bits > 8 for component in components)
     names = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
-    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLOURS)
+    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLORS)
     turns = round(frame.rotation / 90) % 4
     return np.rot90(pixels, turns) if turns else pixels
 
 
-class FileSound:
-    """The sound of a video file as a `Sound`; time 0 is the start of the wanted part.
+class FileAudio:
+    """The sound of a video file as a `AudioSource`; time 0 is the start of the wanted part.
 
     Sound that begins later than the picture follows silence, sound from before is left out.
     """
@@ -161,7 +161,7 @@ class FileSound:
         """Float32 samples [n, channels], in order.
 
         Raises:
-            SoundError: the sound cannot be decoded.
+            AudioError: the sound cannot be decoded.
         """
         import av
 
@@ -181,7 +181,7 @@ class FileSound:
                 position += len(samples)
                 yield samples
         except av.error.FFmpegError as error:
-            raise SoundError(f"The video's own sound cannot be decoded: {error}") from error
+            raise AudioError(f"The video's own sound cannot be decoded: {error}") from error
 
     def _decoded(self) -> Iterator[tuple[float, np.ndarray]]:
         """Time in seconds and float32 samples [n, channels] of every decoded piece."""
@@ -197,7 +197,7 @@ class FileSound:
                     yield float(frame.time or 0.0), piece.to_ndarray().T
 
 
-def has_sound(source: str | BytesIO) -> bool:
+def has_audio(source: str | BytesIO) -> bool:
     """Whether the file has a sound stream that can be decoded."""
     with _open(source) as container:
         stream = container.streams.best("audio")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...timebase import frames_of_samples, samples_of_frames
-from ..read.audio_source import BLOCK_SAMPLES, Sound
+from ..read.audio_source import BLOCK_SAMPLES, AudioSource
 
 
 class AudioFit(Enum):
@@ -23,8 +23,8 @@ class AudioFit(Enum):
     KEEP_ALL = "keep all"
 
 
-@dataclass(frozen=True)
-class FittedSound:
+@dataclass(frozen=True, kw_only=True)
+class FittedAudio:
     """Raw sound on disk, as long as it shall be in the file.
 
     Attributes:
@@ -44,23 +44,23 @@ class FittedSound:
     notes: tuple[str, ...]
 
 
-def fit_sound(
-    sound: Sound, frames: int, rate: Fraction, fit: AudioFit, max_channels: int, path: Path
-) -> FittedSound | None:
-    """Write `sound` to `path`, as long as `fit` says for `frames` frames at `rate` per second.
+def fit_audio(
+    sound: AudioSource, path: Path, fit: AudioFit, *, frames: int, frame_rate: Fraction, max_channels: int
+) -> FittedAudio | None:
+    """Write `sound` to `path`, as long as `fit` says for `frames` frames at `frame_rate` per second.
 
     Channels beyond `max_channels` are left out, samples that are not numbers become silence; both are said in
     the notes. Memory does not grow with the length. Returns None for a sound without samples.
 
     Raises:
-        SoundError: the sound cannot be read.
+        AudioError: the sound cannot be read.
         OSError: the file cannot be written.
     """
     channels = min(sound.channels, max_channels)
     notes = []
     if channels < sound.channels:
         notes.append(f"The sound has {sound.channels} channels; the format takes {max_channels}, the first are kept.")
-    video_samples = samples_of_frames(frames, sample_rate=sound.sample_rate, frame_rate=rate)
+    video_samples = samples_of_frames(frames, sample_rate=sound.sample_rate, frame_rate=frame_rate)
     writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples)
     with path.open("wb") as file:
         writer.copy(sound, file)
@@ -73,8 +73,15 @@ def fit_sound(
     if writer.bad_samples:
         notes.append(f"{writer.bad_samples} samples of the sound are not numbers (NaN) and were made silent.")
     if fit is AudioFit.SHORTEST:
-        frames = min(frames, frames_of_samples(writer.written, sample_rate=sound.sample_rate, frame_rate=rate))
-    return FittedSound(path, sound.sample_rate, channels, writer.written, frames, (*sound.notes, *notes))
+        frames = min(frames, frames_of_samples(writer.written, sample_rate=sound.sample_rate, frame_rate=frame_rate))
+    return FittedAudio(
+        path=path,
+        sample_rate=sound.sample_rate,
+        channels=channels,
+        samples=writer.written,
+        frames=frames,
+        notes=(*sound.notes, *notes),
+    )
 
 
 class _RawWriter:
@@ -86,7 +93,7 @@ class _RawWriter:
         self._channels = channels
         self._limit = limit
 
-    def copy(self, sound: Sound, file: Any) -> None:
+    def copy(self, sound: AudioSource, file: Any) -> None:
         """Append `sound` until the limit."""
         for block in sound.blocks():
             if self._limit is not None:

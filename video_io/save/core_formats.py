@@ -16,8 +16,8 @@ from .formats import (
     VP9,
     X264,
     X265,
+    AudioCodec,
     Encoder,
-    SoundCodec,
     VideoFormat,
 )
 
@@ -28,7 +28,7 @@ class _Container:
 
     suffix: str
     muxer: str
-    sound: SoundCodec
+    sound: AudioCodec
     codecs: tuple[str, ...]
     arguments: tuple[str, ...] = ()
 

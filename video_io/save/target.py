@@ -11,7 +11,7 @@ from ...errors import UserError
 from .prefix import check_prefix, prefix_parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """Where a file shall go.
 
@@ -56,4 +56,4 @@ def make_target(prefix: str, output_folder: Path, suffix: str) -> Target:
             f"The folder {folder} cannot be created ({error.strerror}): choose another filename_prefix or "
             "make the output folder writable."
         ) from error
-    return Target(folder, "/".join(folders), stem, suffix)
+    return Target(folder=folder, subfolder="/".join(folders), stem=stem, suffix=suffix)

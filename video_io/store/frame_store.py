@@ -4,8 +4,8 @@ A window counts once the manifest says so, and the manifest says so only after t
 state that the next window needs are on the disk. Whatever was cut short in between is thrown away at the next
 opening, where every file is checked against its size and CRC-32.
 
-Windows are known by a chain of keys: the link of window k is the digest of the link of window k-1 and of the
-key of window k. Runs whose chains begin alike share the pixels of these windows, so a run with a longer sound
+Windows are known by a chain of keys: the chain hash of window k is the digest of the chain hash of window k-1 and of
+the key of window k. Runs whose chains begin alike share the pixels of these windows, so a run with a longer sound
 takes over what it has in common with a former run. To be able to start in the middle, the states of the last
 two windows and of every eighth are kept.
 """
@@ -75,7 +75,8 @@ class FrameStore:
 
         Raises UserError when the folder cannot be used or the disk has too little space.
         """
-        plan = RunPlan(RunSpec(fingerprint, width, height, frame_rate, frames), window_keys)
+        spec = RunSpec(fingerprint=fingerprint, width=width, height=height, frame_rate=frame_rate, frames=frames)
+        plan = RunPlan(spec, window_keys)
         try:
             folder, lock, manifest = open_run(Path(root), plan, resume=resume, limits=limits)
         except OSError as error:
@@ -183,10 +184,10 @@ class FrameStore:
         saved = save({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()})
         windows = self._manifest.windows
         record = WindowRecord(
-            link=self._plan.link(window, windows[-1].link if windows else None),
+            chain_hash=self._plan.chain_hash(window, windows[-1].chain_hash if windows else None),
             frames=len(pixels),
             crc32=write_durably(window_path(self.folder, window), pixels.data),
-            state=SavedState(len(saved), write_durably(state_path(self.folder, window), saved)),
+            state=SavedState(size_bytes=len(saved), crc32=write_durably(state_path(self.folder, window), saved)),
         )
         flush_folder(self.folder)
         expired = _expired_state(window)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import UserError
 from ..durable import crc32_of_file, flush_folder
 from .file_lock import FileLock
-from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_link
+from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_chain_hash
 from .run_folders import (
     claim,
     clean_old_runs,
@@ -44,19 +44,19 @@ class RunPlan:
     spec: RunSpec
     window_keys: Sequence[str] | None = None
 
-    def link(self, window: int, link_before: str | None) -> str:
-        """Link of window `window` in the chain, after the link of the window before it (None: the first)."""
+    def chain_hash(self, window: int, hash_before: str | None) -> str:
+        """Chain hash of window `window`, after that of the window before it (None: it is the first)."""
         whole_run = f"{window} of {self.spec.frames} frames"
         key = whole_run if self.window_keys is None else self.window_keys[window]
-        return next_link(link_before or self.spec.first_link(), key)
+        return next_chain_hash(hash_before or self.spec.first_chain_hash(), key)
 
     def common_windows(self, manifest: Manifest) -> int:
         """How many windows at the beginning of `manifest` have the pixels that this plan asks for."""
-        link = None
+        chain_hash = None
         common = 0
         for record in manifest.windows[: None if self.window_keys is None else len(self.window_keys)]:
-            link = self.link(common, link)
-            if record.link != link:
+            chain_hash = self.chain_hash(common, chain_hash)
+            if record.chain_hash != chain_hash:
                 break
             common += 1
         if manifest.spec.frames != self.spec.frames and manifest.complete and common == len(manifest.windows):

@@ -20,7 +20,7 @@ class StoredFrames:
     def __init__(self, video: Any) -> None:
         self._video = video
         self.width, self.height = video.get_dimensions()
-        self.rate = exact_frame_rate(video.get_frame_rate())
+        self.frame_rate = exact_frame_rate(video.get_frame_rate())
         self.count = video.get_frame_count()
         if self.count == 0:
             raise UserError("There are no frames: the video is empty.")

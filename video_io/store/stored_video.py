@@ -171,10 +171,10 @@ class StoredVideo:
         self._log_unused(bit_depth=bit_depth, color_space=color_space, **newer)
         target = Path(path) if isinstance(path, str | os.PathLike) else None
         video_format, usual_crf = core_format(format, codec, target)
-        settings = SaveSettings(video_format, usual_crf if crf is None else round(crf))
+        settings = SaveSettings(video_format, crf=usual_crf if crf is None else round(crf))
         # Beside its target, so that the finished file moves there in one step.
         with workspace(target.absolute().parent if target else self._frames.folder) as folder:
-            goal = Target(folder, "", "video", video_format.suffix)
+            goal = Target(folder=folder, subfolder="", stem="video", suffix=video_format.suffix)
             saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
             if target:
                 saved.path.replace(target)

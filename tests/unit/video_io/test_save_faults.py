@@ -61,7 +61,7 @@ def test_an_interrupt_leaves_nothing(save, media, output, calls):
 
 def test_an_error_of_the_frames_own_leaves_nothing_and_is_passed_on(save, output):
     class Breaking:
-        count, height, width, channels, rate = 10, 16, 16, 3, 25
+        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
 
         def frames(self):
             yield torch.zeros(16, 16, 3)

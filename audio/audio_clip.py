@@ -1,4 +1,4 @@
-"""A sound in memory or on disk: read, cut, resampled, and heard frame by frame."""
+"""A sound in memory or on disk, and ComfyUI's AUDIO as one."""
 
 from __future__ import annotations
 
@@ -6,45 +6,41 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..spool import Spool, release
+from ..spool import release
 
 log = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 1 << 20  # samples of one channel that are worked on at a time
-FRAMES_PER_RELEASE = 1_000  # video frames between two releases of a mapped sound
-AUDIBLE_RMS = 10 ** (-50 / 20)  # -50 dBFS: below speech at -23 LUFS, above the noise of a quiet room
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Samples `[channels, T]` at `rate` Hz. Full scale is ±1, or the integer type's range.
+class AudioClip:
+    """Samples `[channels, T]` at `sample_rate` Hz. Full scale is ±1, or the integer type's range.
 
     Any float or integer dtype, any strides, and possibly a mapped file: `read` gives float32, a stretch at a time.
     """
 
     samples: Tensor
-    rate: int
+    sample_rate: int
 
     @classmethod
-    def from_audio(cls, audio: Any, name: str) -> Sound:
+    def from_audio(cls, audio: Any, name: str) -> AudioClip:
         """Check ComfyUI's AUDIO `{"waveform": [B, C, T], "sample_rate": Hz}` and take the first item of its batch.
 
         `name` is the input's name for messages. Raises `UserError` for everything that is no sound: another type or
         shape, no samples, no channels, an impossible rate. Samples are checked by `check_finite`.
         """
-        waveform, rate = _waveform_and_rate(audio, name)
+        waveform, sample_rate = _waveform_and_sample_rate(audio, name)
         if waveform.shape[0] > 1:
             log.info("%s holds a batch of %d sounds: the first one is used.", name, waveform.shape[0])
-        return cls(waveform[0], rate)
+        return cls(waveform[0], sample_rate)
 
     @property
     def length(self) -> int:
@@ -59,7 +55,7 @@ class Sound:
     @property
     def seconds(self) -> Fraction:
         """Exact duration."""
-        return Fraction(self.length, self.rate)
+        return Fraction(self.length, self.sample_rate)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples `start … stop - 1` of every channel, `[channels, n]` float32 on the CPU."""
@@ -77,14 +73,14 @@ class Sound:
             yield self.read(start, min(start + samples, self.length))
             release(self.samples)
 
-    def cut(self, samples: int) -> Sound:
+    def cut(self, samples: int) -> AudioClip:
         """The first `samples` samples (all of a shorter sound)."""
-        return self if samples >= self.length else Sound(self.samples[:, :samples], self.rate)
+        return self if samples >= self.length else AudioClip(self.samples[:, :samples], self.sample_rate)
 
     def to_audio(self) -> dict[str, Any]:
         """ComfyUI's AUDIO, float32 `[1, C, T]`; a float32 sound is not copied."""
         samples = self.samples if self.samples.dtype == torch.float32 else self.read(0, self.length)
-        return {"waveform": samples[None], "sample_rate": self.rate}
+        return {"waveform": samples[None], "sample_rate": self.sample_rate}
 
     def check_finite(self, name: str) -> None:
         """Raise `UserError` if a sample is NaN or infinite."""
@@ -94,7 +90,7 @@ class Sound:
         for chunk in self.chunks():
             good = chunk.isfinite().all(dim=0)
             if not good.all():
-                where = (start + int((~good).nonzero()[0])) / self.rate
+                where = (start + int((~good).nonzero()[0])) / self.sample_rate
                 raise UserError(
                     f"{name} has a sample at {where:.3f} s that is not a number (NaN or infinite): "
                     "repair or export the sound again."
@@ -102,10 +98,10 @@ class Sound:
             start += chunk.shape[1]
 
 
-def _waveform_and_rate(audio: Any, name: str) -> tuple[Tensor, int]:
+def _waveform_and_sample_rate(audio: Any, name: str) -> tuple[Tensor, int]:
     """The checked fields of an AUDIO dict (any mapping will do, core hands out lazy ones)."""
     try:
-        waveform, rate = audio["waveform"], audio["sample_rate"]
+        waveform, sample_rate = audio["waveform"], audio["sample_rate"]
     except (TypeError, KeyError, IndexError):
         raise UserError(
             f"{name} is {type(audio).__name__} without waveform and sample_rate: connect the AUDIO output of a node."
@@ -119,60 +115,12 @@ def _waveform_and_rate(audio: Any, name: str) -> tuple[Tensor, int]:
         if size == 0:
             raise UserError(f"{name} has {what} (shape {list(waveform.shape)}): choose a sound that is not empty.")
     try:
-        whole_rate = int(rate)
+        whole_sample_rate = int(sample_rate)
     except (TypeError, ValueError, OverflowError):
-        whole_rate = 0
-    if not MIN_RATE <= whole_rate <= MAX_RATE or whole_rate != rate:
+        whole_sample_rate = 0
+    if not MIN_SAMPLE_RATE <= whole_sample_rate <= MAX_SAMPLE_RATE or whole_sample_rate != sample_rate:
         raise UserError(
-            f"{name} has a sample rate of {rate} Hz, and a whole number from {MIN_RATE} to {MAX_RATE} is needed: "
-            "convert the sound first."
+            f"{name} has a sample rate of {sample_rate} Hz, and a whole number from {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE} is needed: convert the sound first."
         )
-    return waveform, whole_rate
-
-
-def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) -> Tensor:
-    """In which frames a speech wave is heard.
-
-    Args:
-        wave: `[samples]` at any rate, its length being that of the frames; read a stretch at a time.
-        threshold: root mean square over a frame, full scale being 1.
-
-    Returns:
-        bool `[frames]`.
-    """
-    ends = [len(wave) * frame // frames for frame in range(frames + 1)]
-    audible = torch.zeros(frames, dtype=torch.bool)
-    for frame, (first, end) in enumerate(pairwise(ends)):
-        if end > first:
-            audible[frame] = wave[first:end].square().mean().sqrt() > threshold
-        if frame % FRAMES_PER_RELEASE == 0:
-            release(wave)
-    return audible
-
-
-def resampled(sound: Sound, rate: int, *, mono: bool = False, quality: str = "HQ", folder: Path | None = None) -> Sound:
-    """`sound` at `rate` Hz, float32, by soxr in a stream (equal to soxr's one-shot result), optionally the mean of its
-    channels first, as librosa does it. The length is `ceil(T · rate / sound.rate)`.
-    """
-    length = -(-sound.length * rate // sound.rate)
-    with Spool((1 if mono else sound.channels,), folder=folder) as spool:
-        for piece in _stream(sound, rate, mono, quality):
-            spool.append(piece[: length - spool.length])
-        if spool.length < length:
-            spool.append(torch.zeros(length - spool.length, *spool.row_shape))
-        return Sound(spool.finish().T, rate)
-
-
-def _stream(sound: Sound, rate: int, mono: bool, quality: str) -> Iterator[Any]:
-    """Resampled pieces `[n, channels]` of `sound`."""
-    import soxr
-
-    channels = 1 if mono else sound.channels
-    stream = soxr.ResampleStream(sound.rate, rate, channels, dtype="float32", quality=quality)
-    done = 0
-    for chunk in sound.chunks():
-        done += chunk.shape[1]
-        if mono:
-            chunk = chunk.mean(dim=0, keepdim=True)
-        rows = chunk.T.contiguous().numpy()
-        yield rows if rate == sound.rate else stream.resample_chunk(rows, last=done == sound.length)
+    return waveform, whole_sample_rate
