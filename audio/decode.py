@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ..errors import UserError
 from ..spool import Spool
 from .audio_clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioClip
 from .ffmpeg_audio import FfmpegAudio
+
+if TYPE_CHECKING:
+    import soundfile
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +180,7 @@ def _check_format(path: Path, sample_rate: int, channels: int) -> None:
         )
 
 
-def _soundfile_blocks(path: Path, file: object) -> Iterator[np.ndarray]:
+def _soundfile_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     import soundfile
 
     samples = max(1, BLOCK_SAMPLES // file.channels)

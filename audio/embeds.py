@@ -108,7 +108,9 @@ def embed_voices(
     for i, voice in enumerate(voices, 1):
         voice.check_finite(f"audio_{i}")
     samples = samples_covering_frames(frames, sample_rate=SAMPLE_RATE, frame_rate=frame_rate)
-    embeddings, silence, audible = [], [], []
+    embeddings: list[Tensor] = []
+    silence: list[Tensor] = []
+    audible: list[Tensor] = []
     for voice, start in zip(voices, starts, strict=True):
         wave = _speech(voice, start, samples, normalize_loudness, folder)
         share = _share(progress, len(embeddings), len(voices))

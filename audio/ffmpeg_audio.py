@@ -64,23 +64,26 @@ class FfmpegAudio:
             stderr=subprocess.PIPE,
             creationflags=NO_WINDOW,
         )
-        self._drain = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._output, self._errors = self._process.stdout, self._process.stderr
+        self._drain = threading.Thread(target=self._listen, args=(self._errors,), daemon=True)
         self._drain.start()
-        header = self._process.stdout.read(AU_HEADER.size)
+        header = self._output.read(AU_HEADER.size)
         if len(header) == AU_HEADER.size:
             _, offset, _, encoding, self.sample_rate, self.channels = AU_HEADER.unpack(header)
             if encoding != AU_FLOAT32:
                 self.channels = 0
-            self._process.stdout.read(offset - AU_HEADER.size)
+            self._output.read(offset - AU_HEADER.size)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.stdout.close()
+        self._output.close()
         self._process.wait()
         self._drain.join()
-        self._process.stderr.close()
+        self._errors.close()
 
     @property
     def reason(self) -> str:
@@ -94,7 +97,7 @@ class FfmpegAudio:
             return
         frame_bytes = 4 * self.channels
         rest = b""
-        while block := self._process.stdout.read(BLOCK_BYTES):
+        while block := self._output.read(BLOCK_BYTES):
             block = rest + block
             whole = len(block) // frame_bytes * frame_bytes
             rest = block[whole:]

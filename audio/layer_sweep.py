@@ -12,7 +12,9 @@ Pieces are cut anew in every layer, from the finished output of the layer before
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -161,6 +163,7 @@ class LayerSweep:
             if progress is not None:
                 progress(done, steps)
         for index, layer in enumerate(self.encoder.layers):
+            assert isinstance(layer, EncoderLayer)
             for piece in self._layer(layer, source):
                 if not piece.isfinite().all():
                     raise OverflowError(f"layer {index} left the range of {self.dtype}")
@@ -237,13 +240,7 @@ class GroupedFrames:
         self.centers = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
         self.assignments: list[Tensor] = []
         self.key_rows, self.value_rows = self._projections()  # [heads, D, channels]
-        far = None
-        for index, (start, stop) in enumerate(pieces):
-            x = self._seen(start, stop)
-            self.assignments.append((self.centers.square().sum(dim=1) - 2 * x @ self.centers.T).argmin(dim=1))
-            added = self._totals(x, index)
-            far = added if far is None else far + added
-        self.far = far
+        self.far = functools.reduce(operator.add, map(self._assigned, range(len(pieces))))
         first, stop = pieces[0]
         keys, _ = self._keys_values(self.centers[:1])
         self.attended = KeysValues(keys, min(slots, len(pieces)), stop - first, groups)
@@ -300,6 +297,12 @@ class GroupedFrames:
         of_zero = self.attention.keys_values(torch.zeros_like(unit[:, :1]))
         key_rows, value_rows = ((a - b)[0].float().mT for a, b in zip(of_unit, of_zero, strict=True))
         return key_rows, value_rows
+
+    def _assigned(self, index: int) -> Totals:
+        """Assign the frames of the next piece to the nearest centers; what they add up to."""
+        x = self._seen(*self.pieces[index])
+        self.assignments.append((self.centers.square().sum(dim=1) - 2 * x @ self.centers.T).argmin(dim=1))
+        return self._totals(x, index)
 
     def _totals(self, x: Tensor, index: int) -> Totals:
         """What the frames `x` of a piece add up to."""

@@ -33,7 +33,8 @@ def integrated_loudness(chunks: Iterable[np.ndarray], sample_rate: int) -> float
     # The last block is rounded to the nearest bin, so it may reach past the end (pyloudnorm's count).
     blocks = int(np.round((samples / sample_rate - 0.4) * BINS_PER_SECOND)) + 1
     energy = np.pad(energy, (0, max(0, blocks + BINS_PER_BLOCK - 1 - len(energy))))
-    power = sum(energy[i : i + blocks] for i in range(BINS_PER_BLOCK)) / (BINS_PER_BLOCK * bin_samples)
+    overlapping = np.stack([energy[i : i + blocks] for i in range(BINS_PER_BLOCK)])  # [4, blocks]
+    power = overlapping.sum(axis=0) / (BINS_PER_BLOCK * bin_samples)
     return _gated(power)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -191,12 +192,9 @@ class ConvFeatures:
         kernel, stride = self.config.conv_kernels[0], self.config.conv_strides[0]
         total = (len(self.wave) - kernel) // stride + 1
         step = CONV_SECONDS * SAMPLE_RATE // stride
-        stats = None
-        for start in range(0, total, step):
-            stop = min(start + step, total)
-            piece = self.extractor.stats(self._samples(start * stride, (stop - 1) * stride + kernel))
-            stats = piece if stats is None else stats.merge(piece)
-        return stats
+        ends = ((start, min(start + step, total)) for start in range(0, total, step))
+        pieces = (self._samples(start * stride, (stop - 1) * stride + kernel) for start, stop in ends)
+        return functools.reduce(ChannelStats.merge, map(self.extractor.stats, pieces))
 
 
 def _normalization(wave: Tensor) -> tuple[float, float]:

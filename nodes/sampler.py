@@ -18,6 +18,8 @@ from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
     from ..video_io.read.frame_source import FrameSource
+    from ..wanvideo.resolution import Resolution
+    from ..wanvideo.windows import EndPadding
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -45,7 +47,7 @@ class InfiniteTalkSampler(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        resolution: str = "480p",
+        resolution: Resolution = "480p",
         width: int = 832,
         height: int = 480,
         window_frames: int = 81,
@@ -71,7 +73,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         infinitetalk: ModelPatcher,
         audio_embeds: AudioEmbeds,
         vae: Any,
-        resolution: str,
+        resolution: Resolution,
         width: int,
         height: int,
         seed: int,
@@ -86,7 +88,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         audio_scale: float,
         color_correction: float,
         apg: bool,
-        end_padding: str,
+        end_padding: EndPadding,
         resume: bool,
         image: Tensor | None = None,
         source_video: Any | None = None,
@@ -156,10 +158,12 @@ def _one_source(image: Tensor | None, source_video: Any | None, frame_rate: Frac
     from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
-    if (image is None) == (source_video is None):
-        found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
-        raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
-    return ImageFrames(image, frame_rate) if source_video is None else open_video(source_video)[0]
+    if image is not None and source_video is None:
+        return ImageFrames(image, frame_rate)
+    if source_video is not None and image is None:
+        return open_video(source_video)[0]
+    found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
+    raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
 
 
 def _note_rounding(

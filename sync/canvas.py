@@ -64,7 +64,8 @@ class Canvas:
         levels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(np.broadcast_to(levels, (*levels.shape[:2], 3)).copy())
         scaled = (round(size[0] * SCALE), round(size[1] * SCALE))
-        self._image.paste(image.resize(scaled, Image.Resampling.LANCZOS), tuple(map(round, _scaled(corner))))
+        x, y = _scaled(corner)
+        self._image.paste(image.resize(scaled, Image.Resampling.LANCZOS), (round(x), round(y)))
 
     def pixels(self) -> np.ndarray:
         """The picture, float32 [height, width, 3], 0 to 1."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .canvas import Canvas, Color, Point
 from .loudness import SILENT_DB
-from .report import PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS, Section, SyncReport
+from .report import PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS, SyncReport
 
 WIDTH, HEIGHT = 1280, 960
 LEFT, RIGHT = 72, 1256
@@ -148,17 +148,16 @@ def _sections(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
             text = _fitting(canvas, right - left, "no speech", "-")
             canvas.text(((left + right) / 2, panel.bottom - 6), text, SMALL, FAINT, "ms")
         else:
-            _bar_of_section(canvas, panel, section, left, right)
+            _bar_of_section(canvas, panel, section.correlation, section.lag, left, right)
 
 
-def _bar_of_section(canvas: Canvas, panel: Panel, section: Section, left: float, right: float) -> None:
-    r = section.correlation
+def _bar_of_section(canvas: Canvas, panel: Panel, r: float, lag: int | None, left: float, right: float) -> None:
     color = GOOD if r >= 0.6 else FAIR if r >= 0.3 else POOR
     _, top = panel.at(panel.first, max(r, 0.02))
     canvas.box((left + 2, top), (right - 2, panel.bottom), color)
     lines = [_fitting(canvas, right - left, f"{r:.2f}", f"{r:.1f}")]
-    if section.lag is not None:
-        lines.append(_fitting(canvas, right - left, f"lag {_signed(section.lag)}", _signed(section.lag)))
+    if lag is not None:
+        lines.append(_fitting(canvas, right - left, f"lag {_signed(lag)}", _signed(lag)))
     inside = panel.bottom - top > LINE * len(lines) + 4
     first = top + LINE if inside else top - 5 - LINE * (len(lines) - 1)
     for index, line in enumerate(lines):

@@ -78,13 +78,13 @@ class FramePacker:
         """The bytes of some rows [h, W, C] of a frame, padded to the layout's width."""
         width = rows.shape[1]
         if rows.dtype == self._levels.dtype and rows.shape[1:] == self._levels.shape[1:]:
-            return memoryview(np.ascontiguousarray(rows)).cast("B")
+            return np.ascontiguousarray(rows).data.cast("B")
         chunk = self._levels[: len(rows)]
         for top in range(0, len(rows), self._band_rows):
             band = slice(top, top + self._band_rows)
             self._convert(rows[band], chunk[band, :width])
         chunk[:, width:] = chunk[:, width - 1 : width]
-        return memoryview(chunk).cast("B")
+        return chunk.data.cast("B")
 
     def _convert(self, rows: np.ndarray, levels: np.ndarray) -> None:
         """Round `rows` [h, w, C] into `levels` [h, w, 3 or 4]."""

@@ -53,7 +53,8 @@ class TensorAudio:
         if not isinstance(waveform, torch.Tensor) or waveform.dim() != 3 or not waveform.is_floating_point():
             found = f"{waveform.dtype} {list(waveform.shape)}" if isinstance(waveform, torch.Tensor) else type(waveform)
             raise AudioError(f"The audio's waveform is {found}; floats [batch, channels, samples] are needed.")
-        if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= MAX_SAMPLE_RATE or sample_rate % 1:
+        hertz = float(sample_rate) if isinstance(sample_rate, Real) else 0.0
+        if not 1 <= hertz <= MAX_SAMPLE_RATE or hertz % 1:
             raise AudioError(f"The audio's sample rate is {sample_rate}; 1 to {MAX_SAMPLE_RATE} Hz is needed.")
         if waveform.shape[0] < 1 or waveform.shape[1] < 1:
             raise AudioError(f"The audio has the shape {list(waveform.shape)}; one sound with one channel is needed.")
@@ -61,7 +62,7 @@ class TensorAudio:
         if waveform.shape[0] > 1:
             self.notes.append(f"The audio is a batch of {waveform.shape[0]} sounds; the first one is used.")
         self._samples = waveform[0]  # [channels, samples]
-        self.sample_rate = int(sample_rate)
+        self.sample_rate = int(hertz)
         self.channels = int(waveform.shape[1])
 
     def blocks(self) -> Iterator[np.ndarray]:

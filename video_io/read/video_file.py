@@ -91,7 +91,7 @@ class FileFrames:
             stream = _video_stream(container)
             stream.thread_type = "AUTO"
             if self._start > 0:
-                container.seek(int(self._start / stream.time_base), stream=stream)
+                container.seek(_in_ticks(self._start, stream), stream=stream)
             for frame in _decode(container, stream):
                 if not self._holds(frame):
                     if self._duration and frame.time is not None and frame.time >= self._end - ROUNDING_SECONDS:
@@ -105,7 +105,7 @@ class FileFrames:
 
     def _holds(self, item: av.Packet | av.VideoFrame) -> bool:
         """Whether a packet or frame lies in the wanted part."""
-        if item.pts is None or not (self._start or self._duration):
+        if item.pts is None or item.time_base is None or not (self._start or self._duration):
             return True
         seconds = float(item.pts * item.time_base)
         past_end = self._duration and seconds >= self._end - ROUNDING_SECONDS
@@ -116,6 +116,21 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     if not container.streams.video:
         raise UserError("The video has no picture, only sound: connect a video with a picture.")
     return container.streams.video[0]
+
+
+def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """The sound that a player would choose, of a file that `has_audio`."""
+    import av
+
+    stream = container.streams.best("audio")
+    assert isinstance(stream, av.AudioStream)
+    return stream
+
+
+def _in_ticks(seconds: float, stream: av.VideoStream | av.AudioStream) -> int:
+    """A time in the unit of the stream's time stamps."""
+    assert stream.time_base is not None  # every stream of an opened file has one
+    return int(seconds / stream.time_base)
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -151,11 +166,11 @@ class FileAudio:
         self._start, self._duration = start_seconds, duration_seconds
         self.notes: list[str] = []
         with _open(source) as container:
-            stream = container.streams.best("audio")
+            stream = _audio_stream(container)
             self.sample_rate = stream.codec_context.sample_rate
             self.channels = stream.codec_context.layout.nb_channels
             video = container.streams.video[0]
-            self._zero = self._start if self._start else float((video.start_time or 0) * video.time_base)
+            self._zero = self._start or float((video.start_time or 0) * (video.time_base or 0))
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Float32 samples [n, channels], in order.
@@ -188,9 +203,9 @@ class FileAudio:
         import av
 
         with _open(self._source) as container:
-            stream = container.streams.best("audio")
+            stream = _audio_stream(container)
             if self._start > 1:
-                container.seek(int((self._start - 1) / stream.time_base), stream=stream)
+                container.seek(_in_ticks(self._start - 1, stream), stream=stream)
             resampler = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):

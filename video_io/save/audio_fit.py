@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class _RawWriter:
         self._channels = channels
         self._limit = limit
 
-    def copy(self, sound: AudioSource, file: Any) -> None:
+    def copy(self, sound: AudioSource, file: BinaryIO) -> None:
         """Append `sound` until the limit."""
         for block in sound.blocks():
             if self._limit is not None:
@@ -107,10 +107,10 @@ class _RawWriter:
             file.write(block.data)
             self.written += len(block)
 
-    def pad(self, file: Any) -> None:
+    def pad(self, file: BinaryIO) -> None:
         """Append silence until the limit."""
         silence = np.zeros((BLOCK_SAMPLES, self._channels), "<f4")
-        while self.written < self._limit:
+        while self._limit is not None and self.written < self._limit:
             block = silence[: self._limit - self.written]
             file.write(block.data)
             self.written += len(block)

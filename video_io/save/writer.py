@@ -315,9 +315,9 @@ def _picture_output(job: _Job) -> list[str]:
     encoder = job.encoder
     pixel_format = encoder.alpha_pixel_format if job.keeps_alpha else encoder.pixel_format
     if encoder.stores_rgb:
-        filters, tags = f"format={pixel_format},{FRAME_TAGS}", ("-color_range", "pc")
+        filters, tags = f"format={pixel_format},{FRAME_TAGS}", ["-color_range", "pc"]
     else:
-        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ("-colorspace", "bt709", "-color_range", "tv")
+        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ["-colorspace", "bt709", "-color_range", "tv"]
     arguments = ["-vf", filters, "-c:v", encoder.name, *encoder.arguments(job.settings.crf)]
     return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags, *ENCODER_TAGS]
 

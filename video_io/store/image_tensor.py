@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import mmap
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +79,10 @@ def _mapped(frames: FrameReader, start: int, stop: int) -> np.ndarray:
     return np.frombuffer(mapping, dtype=np.float32)
 
 
-def _open_temporary(path: Path):  # noqa: ANN202
+def _open_temporary(path: Path) -> io.BufferedRandom:
     """A new binary file that the system deletes with its last handle."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    if os.name == "nt":
+    if sys.platform == "win32":
         return os.fdopen(os.open(path, flags | os.O_BINARY | os.O_TEMPORARY), "r+b")
     file = os.fdopen(os.open(path, flags, 0o600), "r+b")
     path.unlink()

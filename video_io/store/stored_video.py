@@ -176,8 +176,8 @@ class StoredVideo:
         with workspace(target.absolute().parent if target else self._frames.folder) as folder:
             goal = Target(folder=folder, subfolder="", stem="video", suffix=video_format.suffix)
             saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
-            if target:
-                saved.path.replace(target)
+            if isinstance(path, str | os.PathLike):
+                saved.path.replace(path)
             else:
                 with saved.path.open("rb") as file:
                     shutil.copyfileobj(file, path)

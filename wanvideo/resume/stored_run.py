@@ -64,7 +64,7 @@ def sample_to_disk(
             say(f"Resumed at window {min(done + 1, total)} of {total}{ending}")
         if not store.complete:
             state = store.state()
-            windows = job.run(observer(done), done, state and state["motion"])
+            windows = job.run(observer(done), done, None if state is None else state["motion"])
             for finished in _explained(windows, store, total, say):
                 store.append(to_8_bit(finished.frames), {"motion": finished.motion})
                 log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
