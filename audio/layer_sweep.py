@@ -31,7 +31,7 @@ PIECE_FRAMES = 1_250
 GROUP_VALUES = 1_024 * 768  # numbers in the centers of all groups: a narrower model affords more groups
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
 NOBODY = -1e4  # logarithm of the weight of a row that holds no frame; float16 can hold it
-MAX_LOG_FACTOR = 4.0
+MAX_LOG_FACTOR = 4.0  # of what the scatter of a group's members adds to its score
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Source = Callable[[int, int], Tensor]  # frames start, stop -> [stop - start, channels]
@@ -214,11 +214,22 @@ class LayerSweep:
 class GroupedFrames:
     """All frames of one layer's input, each assigned to the nearest of a fixed number of them.
 
-    The sums of `exp(q·k)` and of `exp(q·k)·v` over a group are taken for those of a normal distribution: the mean
-    member's, times the count, times `exp(q·Cq / 2)` with the covariance C of the group's keys, and the value moved by
-    `cov(v, k)·q`. C is taken over all far groups together; keys and values are linear in the frames, so it follows
-    from one covariance of the frames. Weights travel in `EXTRA_CHANNELS` of keys and queries: a mask of queries by keys
-    would be the one thing here that needs much memory.
+    Attention needs two sums over the n members of a group, for each query q (scaled by 1 / sqrt(D) here): of `exp(q·k)`
+    and of `exp(q·k) v`. With the mean key m and mean value u alone they would be `n exp(q·m)` and `n exp(q·m) u`, which
+    is too little: exp is convex, so members on the query's side of the mean gain more than the others lose. The
+    cumulant expansion of the mean of `exp(q·k)`, to the second order, is
+
+        log E[exp(q·k)] = q·m + q·Cq / 2 + ...         C = cov(k, k), [D, D] per head
+        E[exp(q·k) v] = E[exp(q·k)] (u + cov(v, k) q)  the derivative of the same expansion
+
+    and both are exact where keys and values have a joint normal distribution (the moment-generating function of the
+    normal distribution, and Stein's lemma). So a group is attended to as one key m with `log n + q·Cq / 2` added to its
+    score, and its value is moved by `cov(v, k) q`.
+
+    One C serves all far groups: the covariance S `[channels, channels]` of the frames around the means of their groups.
+    Keys and values are linear in the frames, k = K x and v = V x up to a constant, hence `C = K S K'` and
+    `cov(v, k) = V S K'`. The additions to the scores travel in two of the `EXTRA_CHANNELS` of keys and queries (1 times
+    `log n`, and `q·Cq / 2` times 1): a mask of queries by keys would be the one thing here that needs much memory.
     """
 
     def __init__(
@@ -267,14 +278,23 @@ class GroupedFrames:
         return self.attention.join_heads(attended[..., :width] + share * moved)
 
     def _weighted(self, q: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries with their factors for the far groups, and what the groups' spread moves the values by.
+        """Queries with `q·Cq / 2` beside them, and what the values of far groups are moved by; see the class.
 
-        The attention divides by the root of the wider width; that is made up for.
+        The attention divides scores by the root of the width, which is wider by `EXTRA_CHANNELS` here: the queries are
+        multiplied by it in advance.
+
+        Args:
+            q: `[1, heads, F, D]`.
+            spread: S, `[channels, channels]`.
+
+        Returns:
+            Queries `[1, heads, F, D + EXTRA_CHANNELS]`, and moves `[1, heads, F, D]`.
         """
         width = q.shape[-1]
         scaled = q.float() / math.sqrt(width)
         log_factor = ((scaled @ (self.key_rows @ spread @ self.key_rows.mT)) * scaled).sum(dim=-1) / 2
-        # Beyond its range a normal distribution promises members that no sound has.
+        # Far from the mean a normal distribution promises members that no sound has: there the query is taken to be
+        # nearer, as far as the factor reaches exp(MAX_LOG_FACTOR).
         trust = (MAX_LOG_FACTOR / log_factor.clamp(min=MAX_LOG_FACTOR))[..., None]
         moved = (scaled * trust) @ (self.key_rows @ spread @ self.value_rows.mT)
         wide = pad(scaled, (0, EXTRA_CHANNELS))

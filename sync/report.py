@@ -1,4 +1,10 @@
-"""What can be said about picture and sound of one video: the numbers behind the plot, and a sentence about them."""
+"""What can be said about picture and sound of one video: the numbers behind the plot, and a sentence about them.
+
+The way to them: the picture becomes cells of luma (`cells.py`) and the sound a loudness per frame (`loudness.py`). The
+region that changes in step with the loudness is looked for, or given (`motion.py`), and of the ways in which it changes
+the one that agrees best at any lag is taken for the opening of the mouth. How well it agrees is told beside what
+unrelated signals of the same kind would reach by chance (`correlation.py`), for the whole and for stretches of it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +35,9 @@ SPEECH_PERCENTILES = (5, 95)  # levels beyond are those of the neighbors' last o
 DRIFT_SECONDS = 0.1
 # ITU-R BT.1359: viewers notice sound from 45 ms before the picture or 125 ms after it on.
 PICTURE_LATE_SECONDS, PICTURE_EARLY_SECONDS = 0.045, 0.125
-# Independent tries among which the best is taken: lags (0.1 s apart, about), ways of changing, and places.
+# Independent tries among which the best is taken, for the level of chance. Lags: 2 s are 20 stretches of 0.1 s, over
+# which speech is like itself. Times the ways of changing (`motion.MODES`) in a given box, times about 10 places where a
+# mouth may be in a picture.
 TRIES_OF_LAG, TRIES_IN_BOX, TRIES_IN_PICTURE = 20, 60, 600
 SEAM_NEIGHBORS = 12
 LIVELY_PERCENTILE = 90  # of the changes around a seam: mouths move in bursts, so more than the middle one is usual
@@ -185,10 +193,18 @@ def analyze(
     progress: Callable[[int, int], None] = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
 ) -> SyncReport:
-    """Compare the motion in `box` (None: where it goes with the sound) with the loudness.
+    """Compare the motion of the mouth with the loudness of the sound.
 
-    Frames and sound are read once, piece by piece; RAM holds some 150 MiB at any length, `folder` a temporary file of
-    9 kB per frame. `seams` are first frames of windows. `progress` and `check` may raise to stop.
+    Frames and sound are read once, piece by piece; RAM holds some 150 MiB at any length.
+
+    Args:
+        source: the picture.
+        sound: the sound, from the same time 0.
+        box: where to look; None: where the picture goes with the sound.
+        seams: first frames of the windows that the video is made of.
+        folder: for a temporary file of 9 kB per frame (the system's own folder if None).
+        progress: called with frames done and frames in all; may raise to stop.
+        check: called often; may raise to stop.
 
     Raises:
         UserError: frames or sound cannot be read or hold values that are not numbers.
@@ -260,7 +276,12 @@ def _sections(agreement: Agreement, track: SoundTrack, frame_rate: Fraction, rea
 
 
 def _jump(changes: np.ndarray, frame: int) -> float:
-    """See `Seam`."""
+    """How much more the picture changes at `frame` than around it; below 1 nothing is seen of the seam.
+
+    Args:
+        changes: median change of luma from the frame before, [frames], see `common_change`.
+        frame: first frame of a window.
+    """
     around = np.concatenate((changes[max(1, frame - SEAM_NEIGHBORS) : frame], changes[frame + 1 :][:SEAM_NEIGHBORS]))
     lively = float(np.percentile(around, LIVELY_PERCENTILE)) if len(around) else 0.0
     return float(max(changes[frame], STILL_CHANGE) / max(lively, STILL_CHANGE))
