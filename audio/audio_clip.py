@@ -34,8 +34,12 @@ class AudioClip:
     def from_audio(cls, audio: Any, name: str) -> AudioClip:
         """Check ComfyUI's AUDIO `{"waveform": [B, C, T], "sample_rate": Hz}` and take the first item of its batch.
 
-        `name` is the input's name for messages. Raises `UserError` for everything that is no sound: another type or
-        shape, no samples, no channels, an impossible rate. Samples are checked by `check_finite`.
+        Args:
+            audio: what the socket brought. Its samples are checked by `check_finite`.
+            name: the input's name for messages.
+
+        Raises:
+            UserError: it is no sound: another type or shape, no samples, no channels, an impossible sample rate.
         """
         waveform, sample_rate = _waveform_and_sample_rate(audio, name)
         if waveform.shape[0] > 1:

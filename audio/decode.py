@@ -70,8 +70,12 @@ def decode_file(
         folder: where a long sound is kept (the system's temporary folder if None).
         on_block: called now and then, so that an interrupt can come through.
 
-    Sample 0 is the file's time 0: encoder delay is removed, a track that begins late is preceded by silence. Raises
-    `UserError` for what is no sound, is empty, breaks off, or does not reach as far as was asked for.
+    Returns:
+        The sound. Sample 0 is the file's time 0: encoder delay is removed, a track that begins late is preceded by
+        silence.
+
+    Raises:
+        UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for.
     """
     start, duration = (
         _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))

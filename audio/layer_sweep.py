@@ -151,7 +151,8 @@ class LayerSweep:
             work: another one, for the input of the first layer.
             progress: called after every piece of every layer.
 
-        Raises `OverflowError` if a value leaves the range of `dtype`.
+        Raises:
+            OverflowError: a value leaves the range of `dtype`.
         """
         steps = len(self.pieces) * (len(self.encoder.layers) + 1)
         done = 0

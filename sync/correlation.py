@@ -50,7 +50,7 @@ def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int,
     For N independent frames the correlation of unrelated signals scatters around 0 with a variance of 1 / N. Frames
     that follow each other are alike, so N frames are fewer independent ones. Bartlett's formula (Bartlett 1946, for
     two independent series) has the variance then: 1 / N times the sum of r1(k) r2(k) over all lags k, negative ones
-    too, of the autocorrelations r1 and r2. Of independent frames only k = 0 is left of it; less than 1 / N is not taken.
+    too, of the autocorrelations r1 and r2. Of independent frames only k = 0 is left of it; 1 / N is the least.
 
     The level is the quantile of the normal distribution with that variance which all tries together exceed with the
     probability `FALSE_ALARMS` (Bonferroni: each of them, in both directions, with its share of it).

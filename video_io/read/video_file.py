@@ -156,7 +156,7 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
 
 
 class FileAudio:
-    """The sound of a video file as a `AudioSource`; time 0 is the start of the wanted part.
+    """The sound of a video file as an `AudioSource`; time 0 is the start of the wanted part.
 
     Sound that begins later than the picture follows silence, sound from before is left out.
     """

@@ -148,7 +148,7 @@ def save_video(
 
     Args:
         source: the frames.
-        audio: ComfyUI's AUDIO dict or a `AudioSource`; None for a silent video.
+        audio: ComfyUI's AUDIO dict or an `AudioSource`; None for a silent video.
         target: folder and name; the counter is chosen when the file is complete.
         settings: format, quality, and what to do with the sound.
         tags: metadata to store, values are strings or what JSON can hold.

@@ -54,7 +54,8 @@ class FileLock:
     def try_acquire(cls, path: Path) -> FileLock | None:
         """Lock `path`, creating it if need be; None when another holder has it. Never waits.
 
-        Raises OSError where the file cannot be created or the file system knows no locks.
+        Raises:
+            OSError: the file cannot be created, or the file system knows no locks.
         """
         existed = path.exists()
         try:

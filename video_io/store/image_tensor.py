@@ -37,7 +37,9 @@ def frames_as_image(
     (None: the user's choice, see `settings.py`) of the RAM that is free, its content lies in a file of the run folder,
     which goes away with the tensor.
 
-    Raises ValueError for a range outside of the frames and UserError when neither RAM nor disk can hold it.
+    Raises:
+        ValueError: a range outside of the frames.
+        UserError: neither RAM nor disk can hold it.
     """
     frames = frames.reader() if isinstance(frames, FrameStore) else frames
     share = image_ram_share() if share_of_free_ram is None else share_of_free_ram

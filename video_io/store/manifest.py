@@ -26,8 +26,11 @@ MAX_MANIFEST_BYTES = 64 * 2**20
 class RunSpec:
     """What a run is about. Two runs with the same spec and window keys give the same pixels.
 
-    fingerprint: everything that decides the pixels of all windows alike (models, settings, pictures …).
-    width, height: pixels. frame_rate: frames per second. frames: length of the finished video.
+    Attributes:
+        fingerprint: everything that decides the pixels of all windows alike (models, settings, pictures …).
+        width, height: pixels.
+        frame_rate: frames per second.
+        frames: length of the finished video.
     """
 
     fingerprint: str
@@ -53,7 +56,11 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> RunSpec:
-        """The spec that a manifest holds. Raises ValueError, KeyError or TypeError for another one."""
+        """The spec that a manifest holds.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
         names = ("fingerprint", "width", "height", "frames")
         return cls(**{name: fields[name] for name in names}, frame_rate=exact_frame_rate(fields["fps"]))
 
@@ -93,7 +100,11 @@ class WindowRecord:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> WindowRecord:
-        """The window that a manifest holds. Raises KeyError or TypeError for another one."""
+        """The window that a manifest holds.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
         state = None if fields["state"] is None else SavedState(**fields["state"])
         return cls(chain_hash=fields["link"], frames=fields["frames"], crc32=fields["crc32"], state=state)
 
@@ -127,7 +138,8 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Write the manifest in one step, and then its backup in another: one of them is whole at any moment.
 
-        Raises OSError when the manifest itself cannot be written; then the old one still holds.
+        Raises:
+            OSError: the manifest itself cannot be written; the old one still holds.
         """
         windows = [window.to_json() for window in self.windows]
         document = {"format": FORMAT, "version": VERSION, "spec": self.spec.to_json(), "windows": windows}

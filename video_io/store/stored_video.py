@@ -43,8 +43,12 @@ class StoredVideo:
 
     The run folder is in use, and is not cleared, as long as one video over it lives.
 
-    frames: a store (complete) or its frames. sound: AUDIO {"waveform": float [B, C, T], "sample_rate": Hz} that
-    starts with frame 0 of the store, or None; it is kept as it is, not copied.
+    Args:
+        frames: a store (complete) or its frames.
+        sound: AUDIO {"waveform": float [B, C, T], "sample_rate": Hz} that starts with frame 0 of the store, or None; it
+            is kept as it is, not copied.
+        start: first frame.
+        stop: the frame after the last one; None: all.
     """
 
     def __init__(
@@ -115,8 +119,15 @@ class StoredVideo:
     ) -> StoredVideo | None:
         """The part that begins at `start_time` seconds (negative: counted from the end), `duration` seconds long.
 
-        duration: 0 or None goes to the end. Frames whose time lies in the part belong to it, as in ComfyUI's own
-        videos. None when no frame is left, or with `strict_duration` when the video is shorter than asked.
+        Frames whose time lies in the part belong to it, as in ComfyUI's own videos.
+
+        Args:
+            start_time: seconds.
+            duration: seconds; 0 or None goes to the end.
+            strict_duration: None is also the answer where the video is shorter than asked.
+
+        Returns:
+            The part; None when no frame is left.
         """
         start_time, duration = start_time or 0.0, duration or 0.0
         if start_time < 0:
@@ -162,11 +173,21 @@ class StoredVideo:
     ) -> None:
         """Encode the video with its sound into a file or a binary stream, a few frames at a time.
 
-        format, codec: core's names, see `core_format`. metadata: values are strings or what JSON can hold.
-        crf: None takes the codec's usual one. The frames are 8-bit BT.709: another `bit_depth` or `color_space`
-        is answered by a line in the log, and so are arguments of cores newer than this pack.
+        The frames are 8-bit BT.709: another `bit_depth` or `color_space` is answered by a line in the log, and so are
+        arguments of cores newer than this pack.
 
-        Raises UserError for formats that cannot be written and for a folder or disk that does not take the file.
+        Args:
+            path: of the file, or a stream to write to.
+            format: core's name of the container, see `core_format`.
+            codec: core's name of the codec.
+            metadata: values are strings or what JSON can hold.
+            bit_depth: see above.
+            crf: None takes the codec's usual one.
+            color_space: see above.
+            newer: arguments that later cores may add.
+
+        Raises:
+            UserError: a format that cannot be written, or a folder or disk that does not take the file.
         """
         self._log_unused(bit_depth=bit_depth, color_space=color_space, **newer)
         target = Path(path) if isinstance(path, str | os.PathLike) else None
