@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -49,7 +49,7 @@ class Spool:
         self.length = 0
         self._row_bytes = 4 * int(np.prod(row_shape, dtype=np.int64))
         self._pieces: list[np.ndarray] = []
-        self._file: IO[bytes] | None = None
+        self._file: io.BufferedRandom | None = None
 
     def append(self, rows: Tensor | np.ndarray) -> None:
         """Add rows `[n, *row_shape]`; any float dtype, on any device. A full disk raises `UserError`."""
@@ -62,12 +62,12 @@ class Spool:
         if self._file is None and self.length * self._row_bytes > self.memory_bytes:
             self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (lives as long as the tensor)
             for piece in self._pieces:
-                self._write(piece)
+                self._write(self._file, piece)
             self._pieces.clear()
         if self._file is None:
             self._pieces.append(rows.copy())
         else:
-            self._write(rows)
+            self._write(self._file, rows)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Copy of rows `start … stop - 1`, without mapping anything."""
@@ -116,11 +116,11 @@ class Spool:
             self._pieces = [np.concatenate(self._pieces)]
         return self._pieces[0]
 
-    def _write(self, rows: np.ndarray) -> None:
+    def _write(self, file: io.BufferedRandom, rows: np.ndarray) -> None:
         try:
-            self._file.write(rows.data.cast("B") if rows.size else b"")
+            file.write(rows.data.cast("B") if rows.size else b"")
         except OSError as error:
             raise UserError(
                 f"The disk of {self.folder or tempfile.gettempdir()} took {self.length * self._row_bytes / 1e9:.1f} GB "
-                f"of temporary sound data and then failed ({error.strerror}): make room there and queue again."
+                f"of temporary data and then failed ({error.strerror}): make room there and queue again."
             ) from error

@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from ..spool import Spool
-from .ffmpeg import FfmpegAudio
-from .sound import MAX_RATE, MIN_RATE, Sound
+from .audio_clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioClip
+from .ffmpeg_audio import FfmpegAudio
+
+if TYPE_CHECKING:
+    import soundfile
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +42,11 @@ MAGIC = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SampleSource:
     """An open file: `blocks` gives `[n, channels]` float32 from `first` on, until the file ends."""
 
-    rate: int
+    sample_rate: int
     channels: int
     first: int  # sample at which `blocks` begins
     blocks: Iterator[np.ndarray]
@@ -56,7 +60,7 @@ def decode_file(
     *,
     folder: Path | None = None,
     on_block: Callable[[], None] | None = None,
-) -> Sound:
+) -> AudioClip:
     """Decode a sound file, or the first sound track of a video, at its own rate and with all of its channels.
 
     Args:
@@ -66,8 +70,12 @@ def decode_file(
         folder: where a long sound is kept (the system's temporary folder if None).
         on_block: called now and then, so that an interrupt can come through.
 
-    Sample 0 is the file's time 0: encoder delay is removed, a track that begins late is preceded by silence. Raises
-    `UserError` for what is no sound, is empty, breaks off, or does not reach as far as was asked for.
+    Returns:
+        The sound. Sample 0 is the file's time 0: encoder delay is removed, a track that begins late is preceded by
+        silence.
+
+    Raises:
+        UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for.
     """
     start, duration = (
         _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))
@@ -77,8 +85,8 @@ def decode_file(
     if path.stat().st_size == 0:
         raise UserError(f"{path.name} is empty (0 bytes): choose or export another file.")
     with _opened(path, start) as source:
-        begin = round(start * source.rate)
-        count = round(duration * source.rate) if duration else None
+        begin = round(start * source.sample_rate)
+        count = round(duration * source.sample_rate) if duration else None
         if count == 0:
             raise UserError(
                 f"duration {duration_seconds} s is less than one sample of {path.name}: give more, or 0 for all."
@@ -86,7 +94,7 @@ def decode_file(
         with Spool((source.channels,), folder=folder) as spool:
             end = _collect(source, begin, count, spool, on_block)
             _check_end(path, source, end, start, duration, spool.length)
-            sound = Sound(spool.finish().T, source.rate)
+            sound = AudioClip(spool.finish().T, source.sample_rate)
     sound.check_finite(path.name)
     return sound
 
@@ -116,21 +124,20 @@ def _collect(
 
 def _check_end(path: Path, source: SampleSource, end: int, start: Fraction, duration: Fraction, kept: int) -> None:
     """Whether the file held what was asked for; `end` is the sample after the last one that was read."""
-    complete = duration and kept == round(duration * source.rate)
+    seconds = end / source.sample_rate
+    complete = duration and kept == round(duration * source.sample_rate)
     if not complete and source.declared is not None and end < source.declared:
         raise UserError(
-            f"{path.name} breaks off: it holds {end / source.rate:.2f} of {source.declared / source.rate:.2f} s; "
+            f"{path.name} breaks off: it holds {seconds:.2f} of {source.declared / source.sample_rate:.2f} s; "
             "get the whole file, or export it again."
         )
     if end == 0:
         raise UserError(f"{path.name} holds no samples: choose or export another file.")
     if kept == 0:
-        raise UserError(
-            f"{path.name} is {end / source.rate:.3f} s long, and start_time is {float(start):g} s: start earlier."
-        )
+        raise UserError(f"{path.name} is {seconds:.3f} s long, and start_time is {float(start):g} s: start earlier.")
     if duration and not complete:
         raise UserError(
-            f"{path.name} is {end / source.rate:.3f} s long, and {float(duration):g} s from {float(start):g} s on were "
+            f"{path.name} is {seconds:.3f} s long, and {float(duration):g} s from {float(start):g} s on were "
             "asked for: shorten duration, or set it to 0 for all of the rest."
         )
 
@@ -148,8 +155,10 @@ def _opened(path: Path, start: Fraction) -> Iterator[SampleSource]:
         with FfmpegAudio(path) as track:
             if not track.channels:
                 raise UserError(_no_sound(path, track.reason)) from error
-            _check_format(path, track.rate, track.channels)
-            yield SampleSource(track.rate, track.channels, 0, _ffmpeg_blocks(path, track))
+            _check_format(path, track.sample_rate, track.channels)
+            yield SampleSource(
+                sample_rate=track.sample_rate, channels=track.channels, first=0, blocks=_ffmpeg_blocks(path, track)
+            )
         return
     with file:
         _check_format(path, file.samplerate, file.channels)
@@ -158,19 +167,24 @@ def _opened(path: Path, start: Fraction) -> Iterator[SampleSource]:
         if file.format != "MP3" and file.seekable():
             first = min(round(start * file.samplerate), file.frames)
             file.seek(first)
-        declared = _declared_samples(path, file.format, file.frames)
-        yield SampleSource(file.samplerate, file.channels, first, _soundfile_blocks(path, file), declared)
-
-
-def _check_format(path: Path, rate: int, channels: int) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE or channels < 1:
-        raise UserError(
-            f"{path.name} has {channels} channels at {rate} Hz, and at least 1 channel and {MIN_RATE} to {MAX_RATE} Hz "
-            "are needed: convert it first."
+        yield SampleSource(
+            sample_rate=file.samplerate,
+            channels=file.channels,
+            first=first,
+            blocks=_soundfile_blocks(path, file),
+            declared=_declared_samples(path, file.format, file.frames),
         )
 
 
-def _soundfile_blocks(path: Path, file: object) -> Iterator[np.ndarray]:
+def _check_format(path: Path, sample_rate: int, channels: int) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE or channels < 1:
+        raise UserError(
+            f"{path.name} has {channels} channels at {sample_rate} Hz, and at least 1 channel and {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE} Hz are needed: convert it first."
+        )
+
+
+def _soundfile_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     import soundfile
 
     samples = max(1, BLOCK_SAMPLES // file.channels)

@@ -12,7 +12,9 @@ Pieces are cut anew in every layer, from the finished output of the layer before
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -26,10 +28,10 @@ from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps
 PIECE_FRAMES = 1_250
-GROUP_VALUES = 1_024 * 768  # numbers in the centres of all groups: a narrower model affords more groups
+GROUP_VALUES = 1_024 * 768  # numbers in the centers of all groups: a narrower model affords more groups
 EXTRA_CHANNELS = 8  # two are needed; fast attention kernels want widths in eights
 NOBODY = -1e4  # logarithm of the weight of a row that holds no frame; float16 can hold it
-MAX_LOG_FACTOR = 4.0
+MAX_LOG_FACTOR = 4.0  # of what the scatter of a group's members adds to its score
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Source = Callable[[int, int], Tensor]  # frames start, stop -> [stop - start, channels]
@@ -149,7 +151,8 @@ class LayerSweep:
             work: another one, for the input of the first layer.
             progress: called after every piece of every layer.
 
-        Raises `OverflowError` if a value leaves the range of `dtype`.
+        Raises:
+            OverflowError: a value leaves the range of `dtype`.
         """
         steps = len(self.pieces) * (len(self.encoder.layers) + 1)
         done = 0
@@ -161,6 +164,7 @@ class LayerSweep:
             if progress is not None:
                 progress(done, steps)
         for index, layer in enumerate(self.encoder.layers):
+            assert isinstance(layer, EncoderLayer)
             for piece in self._layer(layer, source):
                 if not piece.isfinite().all():
                     raise OverflowError(f"layer {index} left the range of {self.dtype}")
@@ -181,7 +185,7 @@ class LayerSweep:
         return read
 
     def _begun(self, projected: Source) -> Iterator[Tensor]:
-        """The first layer's input, piece by piece: the positional convolution sees its real neighbours."""
+        """The first layer's input, piece by piece: the positional convolution sees its real neighbors."""
         margin = self.encoder.pos_conv_embed.conv.kernel_size[0] // 2
         for start, stop in self.pieces:
             first, last = max(0, start - margin), min(self.frames, stop + margin)
@@ -211,11 +215,22 @@ class LayerSweep:
 class GroupedFrames:
     """All frames of one layer's input, each assigned to the nearest of a fixed number of them.
 
-    The sums of `exp(q·k)` and of `exp(q·k)·v` over a group are taken for those of a normal distribution: the mean
-    member's, times the count, times `exp(q·Cq / 2)` with the covariance C of the group's keys, and the value moved by
-    `cov(v, k)·q`. C is taken over all far groups together; keys and values are linear in the frames, so it follows
-    from one covariance of the frames. Weights travel in `EXTRA_CHANNELS` of keys and queries: a mask of queries by keys
-    would be the one thing here that needs much memory.
+    Attention needs two sums over the n members of a group, for each query q (scaled by 1 / sqrt(D) here): of `exp(q·k)`
+    and of `exp(q·k) v`. With the mean key m and mean value u alone they would be `n exp(q·m)` and `n exp(q·m) u`, which
+    is too little: exp is convex, so members on the query's side of the mean gain more than the others lose. The
+    cumulant expansion of the mean of `exp(q·k)`, to the second order, is
+
+        log E[exp(q·k)] = q·m + q·Cq / 2 + ...         C = cov(k, k), [D, D] per head
+        E[exp(q·k) v] = E[exp(q·k)] (u + cov(v, k) q)  the derivative of the same expansion
+
+    and both are exact where keys and values have a joint normal distribution (the moment-generating function of the
+    normal distribution, and Stein's lemma). So a group is attended to as one key m with `log n + q·Cq / 2` added to its
+    score, and its value is moved by `cov(v, k) q`.
+
+    One C serves all far groups: the covariance S `[channels, channels]` of the frames around the means of their groups.
+    Keys and values are linear in the frames, k = K x and v = V x up to a constant, hence `C = K S K'` and
+    `cov(v, k) = V S K'`. The additions to the scores travel in two of the `EXTRA_CHANNELS` of keys and queries (1 times
+    `log n`, and `q·Cq / 2` times 1): a mask of queries by keys would be the one thing here that needs much memory.
     """
 
     def __init__(
@@ -234,18 +249,12 @@ class GroupedFrames:
         self.pieces = pieces
         frames = pieces[-1][1]
         picks = [round(i * (frames - 1) / (groups - 1)) for i in range(groups)]
-        self.centres = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
+        self.centers = torch.cat([self._seen(i, i + 1) for i in picks])  # [groups, channels] float32
         self.assignments: list[Tensor] = []
         self.key_rows, self.value_rows = self._projections()  # [heads, D, channels]
-        far = None
-        for index, (start, stop) in enumerate(pieces):
-            x = self._seen(start, stop)
-            self.assignments.append((self.centres.square().sum(dim=1) - 2 * x @ self.centres.T).argmin(dim=1))
-            added = self._totals(x, index)
-            far = added if far is None else far + added
-        self.far = far
+        self.far = functools.reduce(operator.add, map(self._assigned, range(len(pieces))))
         first, stop = pieces[0]
-        keys, _ = self._keys_values(self.centres[:1])
+        keys, _ = self._keys_values(self.centers[:1])
         self.attended = KeysValues(keys, min(slots, len(pieces)), stop - first, groups)
 
     def enter(self, index: int) -> None:
@@ -270,14 +279,23 @@ class GroupedFrames:
         return self.attention.join_heads(attended[..., :width] + share * moved)
 
     def _weighted(self, q: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries with their factors for the far groups, and what the groups' spread moves the values by.
+        """Queries with `q·Cq / 2` beside them, and what the values of far groups are moved by; see the class.
 
-        The attention divides by the root of the wider width; that is made up for.
+        The attention divides scores by the root of the width, which is wider by `EXTRA_CHANNELS` here: the queries are
+        multiplied by it in advance.
+
+        Args:
+            q: `[1, heads, F, D]`.
+            spread: S, `[channels, channels]`.
+
+        Returns:
+            Queries `[1, heads, F, D + EXTRA_CHANNELS]`, and moves `[1, heads, F, D]`.
         """
         width = q.shape[-1]
         scaled = q.float() / math.sqrt(width)
         log_factor = ((scaled @ (self.key_rows @ spread @ self.key_rows.mT)) * scaled).sum(dim=-1) / 2
-        # Beyond its range a normal distribution promises members that no sound has.
+        # Far from the mean a normal distribution promises members that no sound has: there the query is taken to be
+        # nearer, as far as the factor reaches exp(MAX_LOG_FACTOR).
         trust = (MAX_LOG_FACTOR / log_factor.clamp(min=MAX_LOG_FACTOR))[..., None]
         moved = (scaled * trust) @ (self.key_rows @ spread @ self.value_rows.mT)
         wide = pad(scaled, (0, EXTRA_CHANNELS))
@@ -295,17 +313,23 @@ class GroupedFrames:
 
     def _projections(self) -> tuple[Tensor, Tensor]:
         """The matrices of keys and values, `[heads, D, channels]` float32, wherever their weights are kept."""
-        unit = torch.eye(self.centres.shape[1], device=self.centres.device, dtype=self.dtype)[None]
+        unit = torch.eye(self.centers.shape[1], device=self.centers.device, dtype=self.dtype)[None]
         of_unit = self.attention.keys_values(unit)
         of_zero = self.attention.keys_values(torch.zeros_like(unit[:, :1]))
         key_rows, value_rows = ((a - b)[0].float().mT for a, b in zip(of_unit, of_zero, strict=True))
         return key_rows, value_rows
 
+    def _assigned(self, index: int) -> Totals:
+        """Assign the frames of the next piece to the nearest centers; what they add up to."""
+        x = self._seen(*self.pieces[index])
+        self.assignments.append((self.centers.square().sum(dim=1) - 2 * x @ self.centers.T).argmin(dim=1))
+        return self._totals(x, index)
+
     def _totals(self, x: Tensor, index: int) -> Totals:
         """What the frames `x` of a piece add up to."""
         assignment = self.assignments[index]
-        counts = torch.bincount(assignment, minlength=len(self.centres)).float()
-        return Totals(counts, sums_of_groups(x, assignment, len(self.centres)), x.T @ x)
+        counts = torch.bincount(assignment, minlength=len(self.centers)).float()
+        return Totals(counts, sums_of_groups(x, assignment, len(self.centers)), x.T @ x)
 
 
 def sums_of_groups(x: Tensor, assignment: Tensor, groups: int) -> Tensor:

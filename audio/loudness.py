@@ -1,4 +1,4 @@
-"""Programme loudness after ITU-R BS.1770-4, in one pass and flat memory.
+"""Program loudness after ITU-R BS.1770-4, in one pass and flat memory.
 
 The numbers are pyloudnorm's (its filters, blocks and gates), which the authors' `loudness_norm` rests on; only the
 sound is read in chunks, where pyloudnorm holds several copies of all of it.
@@ -18,22 +18,23 @@ BINS_PER_BLOCK = 4  # blocks of 400 ms overlap by three quarters: bins of 100 ms
 BINS_PER_SECOND = 10
 
 
-def integrated_loudness(chunks: Iterable[np.ndarray], rate: int) -> float:
+def integrated_loudness(chunks: Iterable[np.ndarray], sample_rate: int) -> float:
     """Integrated loudness in LUFS of a mono sound that comes in `chunks` `[n]`; -inf for silence.
 
-    `rate` in Hz must be a multiple of 10. A sound shorter than the meter's 400 ms block, which pyloudnorm refuses, is
-    measured as the one block that it is, over its own length and without gates.
+    `sample_rate` in Hz must be a multiple of 10. A sound shorter than the meter's 400 ms block, which pyloudnorm
+    refuses, is measured as the one block that it is, over its own length and without gates.
     """
-    if rate % BINS_PER_SECOND:
-        raise ValueError(f"{rate} Hz has no whole number of samples in 100 ms")
-    bin_samples = rate // BINS_PER_SECOND
-    energy, samples = _bin_energies(chunks, rate, bin_samples)
+    if sample_rate % BINS_PER_SECOND:
+        raise ValueError(f"{sample_rate} Hz has no whole number of samples in 100 ms")
+    bin_samples = sample_rate // BINS_PER_SECOND
+    energy, samples = _bin_energies(chunks, sample_rate, bin_samples)
     if samples < BINS_PER_BLOCK * bin_samples:
         return _lufs(energy.sum() / max(samples, 1))
     # The last block is rounded to the nearest bin, so it may reach past the end (pyloudnorm's count).
-    blocks = int(np.round((samples / rate - 0.4) * BINS_PER_SECOND)) + 1
+    blocks = int(np.round((samples / sample_rate - 0.4) * BINS_PER_SECOND)) + 1
     energy = np.pad(energy, (0, max(0, blocks + BINS_PER_BLOCK - 1 - len(energy))))
-    power = sum(energy[i : i + blocks] for i in range(BINS_PER_BLOCK)) / (BINS_PER_BLOCK * bin_samples)
+    overlapping = np.stack([energy[i : i + blocks] for i in range(BINS_PER_BLOCK)])  # [4, blocks]
+    power = overlapping.sum(axis=0) / (BINS_PER_BLOCK * bin_samples)
     return _gated(power)
 
 
@@ -44,12 +45,12 @@ def gain_to_target(loudness: float, target: float = TARGET_LUFS) -> float:
     return float(10.0 ** ((target - loudness) / 20.0))
 
 
-def _bin_energies(chunks: Iterable[np.ndarray], rate: int, bin_samples: int) -> tuple[np.ndarray, int]:
+def _bin_energies(chunks: Iterable[np.ndarray], sample_rate: int, bin_samples: int) -> tuple[np.ndarray, int]:
     """Sum of the weighted squares in each 100 ms (the last one may be short), and the number of samples."""
     energies: list[np.ndarray] = []
     rest = np.empty(0)
     samples = 0
-    for weighted in _k_weighted(chunks, rate):
+    for weighted in _k_weighted(chunks, sample_rate):
         samples += len(weighted)
         squares = np.concatenate([rest, np.square(weighted)])
         whole = len(squares) // bin_samples * bin_samples
@@ -58,15 +59,15 @@ def _bin_energies(chunks: Iterable[np.ndarray], rate: int, bin_samples: int) -> 
     return np.concatenate([*energies, rest.sum(keepdims=True)]), samples
 
 
-def _k_weighted(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+def _k_weighted(chunks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
     """The chunks through the meter's two K-weighting filters, which go on from chunk to chunk."""
     from pyloudnorm import IIRfilter
     from scipy.signal import lfilter
 
     # pyloudnorm's K-weighting: gain in dB, Q, frequency in Hz
     stages = [
-        IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, rate, "high_shelf"),
-        IIRfilter(0.0, 0.5, 38.0, rate, "high_pass"),
+        IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, sample_rate, "high_shelf"),
+        IIRfilter(0.0, 0.5, 38.0, sample_rate, "high_pass"),
     ]
     states = [np.zeros(2) for _ in stages]
     for chunk in chunks:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ..spool import Spool
-from .sound import CHUNK_SAMPLES, Sound, resampled
+from .audio_clip import CHUNK_SAMPLES, AudioClip
+from .resampling import resampled
 
 log = logging.getLogger(__name__)
 
 
-def mixed(voices: Sequence[Sound], starts: Sequence[Fraction], folder: Path | None = None) -> Sound:
+def mixed(voices: Sequence[AudioClip], starts: Sequence[Fraction], folder: Path | None = None) -> AudioClip:
     """All voices on one timeline, each from its start in seconds, at the highest rate and channel count among them.
 
     One voice alone from 0 is handed back as it is. Where the sum exceeds full scale, the whole is scaled to fit, and
@@ -24,10 +25,13 @@ def mixed(voices: Sequence[Sound], starts: Sequence[Fraction], folder: Path | No
     """
     if len(voices) == 1 and starts[0] == 0:
         return voices[0]
-    rate = max(v.rate for v in voices)
+    sample_rate = max(v.sample_rate for v in voices)
     channels = max(v.channels for v in voices)
     parts = [
-        (v if v.rate == rate else resampled(v, rate, quality="VHQ", folder=folder), round(start * rate))
+        (
+            v if v.sample_rate == sample_rate else resampled(v, sample_rate, quality="VHQ", folder=folder),
+            round(start * sample_rate),
+        )
         for v, start in zip(voices, starts, strict=True)
     ]
     limit = max(1.0, _peak(chunk for part, _ in parts for chunk in part.chunks()))
@@ -38,7 +42,7 @@ def mixed(voices: Sequence[Sound], starts: Sequence[Fraction], folder: Path | No
     with Spool((channels,), folder=folder) as spool:
         for chunk in _sums(parts, channels):
             spool.append((chunk * gain).T)
-        return Sound(spool.finish().T, rate)
+        return AudioClip(spool.finish().T, sample_rate)
 
 
 def with_channels(piece: Tensor, channels: int) -> Tensor:
@@ -55,7 +59,7 @@ def _peak(chunks: Iterable[Tensor]) -> float:
     return max((float(chunk.abs().max()) for chunk in chunks), default=0.0)
 
 
-def _sums(parts: Sequence[tuple[Sound, int]], channels: int) -> Iterator[Tensor]:
+def _sums(parts: Sequence[tuple[AudioClip, int]], channels: int) -> Iterator[Tensor]:
     """The sum of all parts (sound and first sample), `[channels, n]` at a time."""
     length = max(start + part.length for part, start in parts if part.length)
     for begin in range(0, length, CHUNK_SAMPLES):

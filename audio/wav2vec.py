@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..spool import Spool, release
 from .input_digest import weights_digest
 from .layer_sweep import LayerSweep, Progress, Reach
+from .options import PRECISIONS
 from .wav2vec_file import read_checkpoint
 from .wav2vec_model import ChannelStats, Wav2VecConfig, Wav2VecModel
 
@@ -26,7 +28,6 @@ log = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000  # Hz; every wav2vec 2.0 was trained on it
 CONV_SECONDS = 4  # of sound that go through the convolutions at a time: 26 MB per activation of the base model
 END_CONTEXT_FRAMES = 1_500  # a minute at 25 fps; four times what wav2vec 2.0 heard at once in training
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Wav2VecEncoder:
         wave: Tensor,
         frames: int,
         *,
-        fps: Fraction | None = None,
+        frame_rate: Fraction | None = None,
         progress: Progress | None = None,
         folder: Path | None = None,
     ) -> Tensor:
@@ -73,9 +74,9 @@ class Wav2VecEncoder:
         Args:
             wave: `[T]` float32 at 16 kHz, full scale ±1; a mapped file will do.
             frames: number of embeddings.
-            fps: the embedding k belongs to the time k/fps. None stretches the sound over the frames, as the reference
-                does: the first embedding belongs to the sound's first feature, the last one to its last. At 25 fps
-                and with whole frames of sound both are the same, to the bit.
+            frame_rate: the embedding k belongs to the time k / frame_rate. None stretches the sound over the frames,
+                as the reference does: the first embedding belongs to the sound's first feature, the last one to its
+                last. At 25 fps and with whole frames of sound both are the same, to the bit.
             progress: called with steps done and steps in all.
             folder: where embeddings that are too many for memory are kept.
 
@@ -85,31 +86,33 @@ class Wav2VecEncoder:
         Method: `get_embedding` of the authors' `generate_infinitetalk.py`: convolutional features, linear
         interpolation to the frames (align_corners) *before* the transformer, all hidden states but the first.
         """
-        return self._encode(wave, frames, 0, fps, progress, folder)
+        return self._encode(wave, frames, 0, frame_rate, progress, folder)
 
     @torch.no_grad()
-    def encode_end(self, wave: Tensor, frames: int, first: int, *, fps: Fraction, folder: Path | None = None) -> Tensor:
+    def encode_end(
+        self, wave: Tensor, frames: int, first: int, *, frame_rate: Fraction, folder: Path | None = None
+    ) -> Tensor:
         """The embeddings `first … frames - 1` of a sound, `[frames - first, layers, channels]`.
 
         Only the last `END_CONTEXT_FRAMES` before them are their context in the transformer.
         """
         context = max(0, first - END_CONTEXT_FRAMES)
-        return self._encode(wave, frames, context, fps, None, folder)[first - context :].clone()
+        return self._encode(wave, frames, context, frame_rate, None, folder)[first - context :].clone()
 
     def _encode(
         self,
         wave: Tensor,
         frames: int,
         first: int,
-        fps: Fraction | None,
+        frame_rate: Fraction | None,
         progress: Progress | None,
         folder: Path | None,
     ) -> Tensor:
-        """The frames `first … frames - 1` as if there were none before them, but normalised with the whole sound."""
+        """The frames `first … frames - 1` as if there were none before them, but normalized with the whole sound."""
         row = (self.config.channels,)
         # Copies of one layer are dropped as soon as the next one is there, so only the outputs have a share of memory.
         with self._placed() as device, Spool(row, folder=folder) as outputs, Spool(row, folder=folder) as work:
-            features = FrameFeatures(self, wave, frames, fps, device)
+            features = ConvFeatures(self, wave, frames, frame_rate, device)
 
             def projected(start: int, stop: int) -> Tensor:
                 return self.model.feature_projection(features.read(first + start, first + stop))
@@ -133,7 +136,7 @@ class Wav2VecEncoder:
             yield device
 
 
-class FrameFeatures:
+class ConvFeatures:
     """The convolutional features of one sound at the video's frame rate, any stretch of frames at a time.
 
     Only a few seconds of sound pass the convolutions at once. The group norm behind the first of them is over the whole
@@ -141,7 +144,7 @@ class FrameFeatures:
     """
 
     def __init__(
-        self, encoder: Wav2VecEncoder, wave: Tensor, frames: int, fps: Fraction | None, device: torch.device
+        self, encoder: Wav2VecEncoder, wave: Tensor, frames: int, frame_rate: Fraction | None, device: torch.device
     ) -> None:
         self.extractor = encoder.model.feature_extractor
         self.config = encoder.config
@@ -150,9 +153,11 @@ class FrameFeatures:
         short = self.config.field_samples - len(wave)
         self.wave = torch.nn.functional.pad(wave, (0, short)) if short > 0 else wave
         self.frames = frames
-        self.features_per_frame = None if fps is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / fps
+        self.features_per_frame = (
+            None if frame_rate is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / frame_rate
+        )
         self.count = self.config.feature_count(len(self.wave))
-        self.shift, self.scale = _normalisation(self.wave) if encoder.do_normalize else (0.0, 1.0)
+        self.shift, self.scale = _normalization(self.wave) if encoder.do_normalize else (0.0, 1.0)
         self.stats = self._measure() if self.config.group_norm else None
 
     def read(self, start: int, stop: int) -> Tensor:
@@ -197,15 +202,12 @@ class FrameFeatures:
         kernel, stride = self.config.conv_kernels[0], self.config.conv_strides[0]
         total = (len(self.wave) - kernel) // stride + 1
         step = CONV_SECONDS * SAMPLE_RATE // stride
-        stats = None
-        for start in range(0, total, step):
-            stop = min(start + step, total)
-            piece = self.extractor.stats(self._samples(start * stride, (stop - 1) * stride + kernel))
-            stats = piece if stats is None else stats.merge(piece)
-        return stats
+        ends = ((start, min(start + step, total)) for start in range(0, total, step))
+        pieces = (self._samples(start * stride, (stop - 1) * stride + kernel) for start, stop in ends)
+        return functools.reduce(ChannelStats.merge, map(self.extractor.stats, pieces))
 
 
-def _normalisation(wave: Tensor) -> tuple[float, float]:
+def _normalization(wave: Tensor) -> tuple[float, float]:
     """Shift and scale to zero mean and unit variance, as transformers' feature extractor does it."""
     step = CONV_SECONDS * SAMPLE_RATE
     total = squares = 0.0
@@ -224,9 +226,9 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
     On a CPU fp16 is computed in float32, which is faster there and loses nothing. The weights stay on the CPU; `ops`
     names the layer classes (`torch.nn` or one of `comfy.ops`).
     """
-    if precision not in DTYPES:
-        raise UserError(f"base_precision is {precision}, and one of {', '.join(DTYPES)} is needed.")
-    dtype = DTYPES[precision]
+    if precision not in PRECISIONS:
+        raise UserError(f"base_precision is {precision}, and one of {', '.join(PRECISIONS)} is needed.")
+    dtype = PRECISIONS[precision]
     if cpu and dtype == torch.float16:
         log.info("Wav2Vec %s: fp16 on a CPU is computed in fp32.", path.name)
         dtype = torch.float32

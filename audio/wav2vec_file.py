@@ -51,7 +51,7 @@ FOREIGN = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: sizes, weights under the names of `Wav2VecModel`, and the folder's wish to normalise."""
+    """What was read: sizes, weights under the names of `Wav2VecModel`, and the folder's wish to normalize."""
 
     config: Wav2VecConfig
     weights: dict[str, Tensor]
@@ -62,7 +62,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a `.safetensors` or PyTorch file, or a Hugging Face folder with config.json.
 
     A config.json is only believed for what tensors cannot tell (heads, strides, epsilon, the place of the layer norms),
-    and its sizes must agree with them. Raises `UserError` for a file that cannot be read or is no wav2vec 2.0.
+    and its sizes must agree with them.
+
+    Raises:
+        UserError: a file that cannot be read or is no wav2vec 2.0.
     """
     settings: dict[str, Any] = {}
     do_normalize = False

@@ -28,8 +28,8 @@ class Wav2VecConfig:
     conv_kernels: tuple[int, ...]  # samples for the first layer, features for the others
     conv_strides: tuple[int, ...]
     conv_bias: bool
-    group_norm: bool  # True: one normalisation over time after the first convolution; False: one per layer
-    stable_layer_norm: bool  # True: normalise before attention and feed forward (the large models)
+    group_norm: bool  # True: one normalization over time after the first convolution; False: one per layer
+    stable_layer_norm: bool  # True: normalize before attention and feed forward (the large models)
     position_kernel: int
     position_groups: int
     eps: float = 1e-5
@@ -77,7 +77,7 @@ class ChannelStats:
 
 
 class ConvLayer(nn.Module):
-    """One strided convolution over time with its normalisation, if it has one, and GELU."""
+    """One strided convolution over time with its normalization, if it has one, and GELU."""
 
     def __init__(self, config: Wav2VecConfig, index: int, ops: Any) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ConvLayer(nn.Module):
         self.conv = ops.Conv1d(
             before, width, config.conv_kernels[index], config.conv_strides[index], bias=config.conv_bias
         )
-        self.layer_norm = None
+        self.layer_norm: Any = None  # a module of `ops`, where there is one
         if config.group_norm and index == 0:
             self.layer_norm = ops.GroupNorm(width, width)
         elif not config.group_norm:
@@ -110,7 +110,7 @@ class FeatureExtractor(nn.Module):
 
     def stats(self, wave: Tensor) -> ChannelStats:
         """What the group norm behind the first convolution would measure on `wave`, `[T]`."""
-        y = self.conv_layers[0].conv(wave[None, None])[0].float()  # [channels, T']
+        y = self._first.conv(wave[None, None])[0].float()  # [channels, T']
         variance, mean = torch.var_mean(y, dim=1, correction=0)
         return ChannelStats(mean.cpu().double(), variance.cpu().double(), y.shape[1])
 
@@ -119,16 +119,23 @@ class FeatureExtractor(nn.Module):
         x = wave[None, None]  # [1, 1, T]
         layers = list(self.conv_layers)
         if self.group_norm:
-            x = F.gelu(self._normalise(layers.pop(0), x, stats))
+            assert stats is not None  # measured wherever there is a group norm
+            x = F.gelu(self._normalize(x, stats))
+            del layers[0]
         for layer in layers:
             x = layer(x)
         return x[0].transpose(0, 1)
 
-    @staticmethod
-    def _normalise(layer: ConvLayer, x: Tensor, stats: ChannelStats) -> Tensor:
+    @property
+    def _first(self) -> ConvLayer:
+        first = self.conv_layers[0]
+        assert isinstance(first, ConvLayer)
+        return first
+
+    def _normalize(self, x: Tensor, stats: ChannelStats) -> Tensor:
         """The first convolution and its group norm, as one scale and shift per channel: [1, 1, T] -> [1, C, T']."""
-        y = layer.conv(x)
-        norm = layer.layer_norm
+        y = self._first.conv(x)
+        norm = self._first.layer_norm
         # In float32 and on y's device wherever the memory management left the parameters.
         weight, bias = (p.detach().to(y.device, torch.float32) for p in (norm.weight, norm.bias))
         scale = weight * torch.rsqrt(stats.variance.float() + norm.eps).to(y.device)
@@ -212,7 +219,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """One transformer layer; normalisation after (base) or before (stable, large) each half."""
+    """One transformer layer; normalization after (base) or before (stable, large) each half."""
 
     def __init__(self, config: Wav2VecConfig, ops: Any) -> None:
         super().__init__()
@@ -260,7 +267,7 @@ class Encoder(nn.Module):
 
 
 class Wav2VecModel(nn.Module):
-    """The parts of wav2vec 2.0; `FrameFeatures` and `LayerSweep` put a sound through them.
+    """The parts of wav2vec 2.0; `ConvFeatures` and `LayerSweep` put a sound through them.
 
     `ops` names the layer classes: `torch.nn`, or one of `comfy.ops` so that core can load and cast the weights.
     """

@@ -187,7 +187,7 @@ def compare(args: argparse.Namespace, model: Path, folder: Path) -> dict[str, fl
     load_pack()
     from infinitetalk.audio.decode import decode_file
     from infinitetalk.audio.layer_sweep import Reach
-    from infinitetalk.audio.sound import resampled
+    from infinitetalk.audio.resampling import resampled
     from infinitetalk.audio.wav2vec import Wav2VecEncoder, load_encoder
 
     sound = folder / "compare.wav"

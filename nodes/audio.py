@@ -10,7 +10,9 @@ import comfy.model_management as mm
 import folder_paths
 from comfy_api.latest import io
 
+from ..audio.options import COMBINE, PRECISIONS
 from ..errors import UserError
+from ..timebase import exact_frame_rate
 from .feedback import progress_callback
 from .folders import temp_folder
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
@@ -48,7 +50,7 @@ class InfiniteTalkWav2VecLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "base_precision",
-                    options=["fp16", "bf16", "fp32"],
+                    options=list(PRECISIONS),
                     default="fp16",
                     tooltip="What the model computes in. fp16 is exact enough; on a CPU it is computed in fp32.",
                 ),
@@ -202,7 +204,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
                 *more,
                 io.Combo.Input(
                     "combine",
-                    options=["parallel", "sequential"],
+                    options=list(COMBINE),
                     default="parallel",
                     tooltip="parallel: all voices start together. sequential: one after the other.",
                 ),
@@ -254,8 +256,8 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         max_frames: int = 0,
     ) -> io.NodeOutput:
         """Encode all voices that are connected."""
+        from ..audio.audio_clip import AudioClip
         from ..audio.embeds import embed_voices
-        from ..audio.sound import Sound
         from ..audio.wav2vec import Wav2VecEncoder
 
         if not isinstance(wav2vec, Wav2VecEncoder):
@@ -263,10 +265,10 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}
         embeds = embed_voices(
             wav2vec,
-            [Sound.from_audio(a, name) for name, a in inputs.items()],
+            [AudioClip.from_audio(a, name) for name, a in inputs.items()],
             combine=combine,
             normalize_loudness=normalize_loudness,
-            fps=fps,
+            frame_rate=exact_frame_rate(fps),
             max_frames=max_frames,
             progress=progress_callback(),
             folder=temp_folder(),
@@ -277,7 +279,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
 def _embeds_facts(embeds: AudioEmbeds) -> str:
     """What web/report.js shows on the node: the log's line, and what it means in seconds and for how many speakers."""
     speakers = "1 speaker" if embeds.speakers == 1 else f"{embeds.speakers} speakers"
-    facts = f"{embeds.frames / embeds.fps:.2f} s, {embeds.fps:g} fps, {speakers}"
+    facts = f"{float(embeds.frames / embeds.frame_rate):.2f} s, {embeds.fps:g} fps, {speakers}"
     return f"Audio embeds created, actual frames: {embeds.frames}\n{facts}"
 
 

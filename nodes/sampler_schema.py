@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import comfy.samplers
 from comfy_api.latest import io
 
+from ..wanvideo.resolution import Resolution
+from ..wanvideo.windows import END_PADDINGS
 from .types import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
 
 NODE_ID = "InfiniteTalkSampler"
 IMAGE_OUTPUT = 1
 """Index of the IMAGE output."""
-
-RESOLUTIONS = ["480p", "720p", "from image", "custom"]
-END_PADDINGS = ["silence", "mirror"]
 
 
 def sampler_schema() -> io.Schema:
@@ -71,7 +72,7 @@ def _size() -> list[io.Input]:
     return [
         io.Combo.Input(
             "resolution",
-            options=RESOLUTIONS,
+            options=list(get_args(Resolution)),
             default="480p",
             tooltip="480p and 720p: the trained size nearest to the picture's shape. from image: the picture's own "
             "size. The picture is scaled to cover the size and cropped in the middle.",
@@ -193,7 +194,7 @@ def _windows() -> list[io.Input]:
         ),
         io.Combo.Input(
             "end_padding",
-            options=END_PADDINGS,
+            options=list(END_PADDINGS),
             default="silence",
             tooltip="What the last window hears after the end: silence (a closed mouth), or the audio mirrored, as the "
             "authors do.",

@@ -16,14 +16,15 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from ..errors import UserError
+from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.formats import FORMATS, format_named
-from ..video_io.save.names import check_template, expand_prefix, make_target
-from ..video_io.sound import AudioFit
+from ..video_io.save.prefix import check_template, expand_prefix
+from ..video_io.save.target import make_target
 from .types import CATEGORY
 
 if TYPE_CHECKING:
+    from ..video_io.read.frame_source import FrameSource
     from ..video_io.save.writer import SavedVideo
-    from ..video_io.sources import FrameSource
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,11 @@ class SaveVideoWithAudio(io.ComfyNode):
                 f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the node's lists."
             )
         settings = SaveSettings(
-            format_named(format), crf, audio_bitrate, AudioFit(audio_fit), stop_without_sound=if_audio_fails == STOP
+            format_named(format),
+            crf=crf,
+            audio_kbits=audio_bitrate,
+            fit=AudioFit(audio_fit),
+            stop_without_sound=if_audio_fails == STOP,
         )
         source, own_sound = _open(images, video, fps)
         prefix = expand_prefix(filename_prefix, source.width, source.height, datetime.datetime.now(), cls.hidden.prompt)
@@ -179,12 +184,13 @@ class SaveVideoWithAudio(io.ComfyNode):
 
 
 def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:
-    """The frames to save, and the sound that comes with them (AUDIO dict, `Sound` or None).
+    """The frames to save, and the sound that comes with them (AUDIO dict, `AudioSource` or None).
 
     Raises:
         UserError: both inputs or neither of them are connected.
     """
-    from ..video_io.sources import ImageFrames, exact_rate
+    from ..timebase import exact_frame_rate
+    from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if images is not None and video is not None:
@@ -193,7 +199,7 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
         return open_video(video)
     if images is None:
         raise UserError("Neither images nor video is connected, so there is nothing to save: connect one of the two.")
-    return ImageFrames(images, exact_rate(fps)), None
+    return ImageFrames(images, exact_frame_rate(fps)), None
 
 
 def _tags(hidden: Any) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def _facts(saved: SavedVideo) -> str:
     heard = f"{sound.codec} {sound.sample_rate} Hz, {_channels(sound.channels)}" if sound else "no sound"
     lines = [
         f"Saved {saved.path.name}: {saved.width}×{saved.height}, {saved.frames} frames, "
-        f"{float(saved.rate):g} fps, {saved.seconds:.2f} s, {heard}"
+        f"{float(saved.frame_rate):g} fps, {saved.seconds:.2f} s, {heard}"
     ]
     if saved.warning:
         lines.insert(0, f"WARNING: {saved.warning}")
@@ -226,5 +232,5 @@ def _ui(saved: SavedVideo, subfolder: str, mime: str, facts: str) -> dict[str, l
     web/report.js shows on the node.
     """
     file = {"filename": saved.path.name, "subfolder": subfolder, "type": "output"}
-    gif = {**file, "format": mime, "frame_rate": float(saved.rate), "fullpath": str(saved.path)}
+    gif = {**file, "format": mime, "frame_rate": float(saved.frame_rate), "fullpath": str(saved.path)}
     return {"images": [file], "animated": [True], "gifs": [gif], "text": [facts]}

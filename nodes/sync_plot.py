@@ -15,8 +15,8 @@ from .folders import temp_folder
 from .types import CATEGORY
 
 if TYPE_CHECKING:
-    from ..video_io.sound import Sound
-    from ..video_io.sources import FrameSource
+    from ..video_io.read.audio_source import AudioSource
+    from ..video_io.read.frame_source import FrameSource
 
 
 class InfiniteTalkSyncPlot(io.ComfyNode):
@@ -84,11 +84,11 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
         """Compare and draw."""
         from ..sync.box import Box
         from ..sync.plot import draw
-        from ..sync.report import analyse
+        from ..sync.report import analyze
 
         wanted = Box.parse(box)
         source, own_sound = _open(images, video, fps)
-        report = analyse(
+        report = analyze(
             source,
             _sound(own_sound if audio is None else audio),
             wanted,
@@ -102,33 +102,34 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
 
 
 def _open(images: Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:
-    """The frames, and the sound that comes with them (AUDIO dict, `Sound` or None).
+    """The frames, and the sound that comes with them (AUDIO dict, `AudioSource` or None).
 
     Raises:
         UserError: both inputs or neither of them are connected, or they cannot be used.
     """
-    from ..video_io.sources import ImageFrames, exact_rate
+    from ..timebase import exact_frame_rate
+    from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if (images is None) == (video is None):
         found = "Neither video nor images is" if images is None else "Both video and images are"
         raise UserError(f"{found} connected, and one is needed: connect a video, or images with their audio.")
-    return open_video(video) if images is None else (ImageFrames(images, exact_rate(fps)), None)
+    return open_video(video) if images is None else (ImageFrames(images, exact_frame_rate(fps)), None)
 
 
-def _sound(audio: Any) -> Sound:
-    """An AUDIO or the sound of a video as `Sound`.
+def _sound(audio: Any) -> AudioSource:
+    """An AUDIO or the sound of a video as `AudioSource`.
 
     Raises:
         UserError: there is none, or it is no sound.
     """
-    from ..video_io.sound import SoundError, TensorSound
+    from ..video_io.read.audio_source import AudioError, TensorAudio
 
     if audio is None:
         raise UserError("There is no sound to compare the picture with: connect it to audio.")
     try:
-        return TensorSound(audio) if isinstance(audio, Mapping) else audio
-    except SoundError as error:
+        return TensorAudio(audio) if isinstance(audio, Mapping) else audio
+    except AudioError as error:
         raise UserError(f"{str(error).rstrip('.')}: connect the AUDIO output of a node.") from error
 
 

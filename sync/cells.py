@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import Spool, release
 from ..video_io.pixels import LEVELS_OF_INTEGERS
-from ..video_io.sources import Frame, FrameSource
+from ..video_io.read.frame_source import Frame, FrameSource
 from .box import Box
 
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)  # BT.709
@@ -43,7 +43,7 @@ class LumaGrid:
     def means(self, frame: np.ndarray) -> np.ndarray:
         """Float32 [rows, columns], 0 to 255, of a frame [H, W, C] of floats 0 to 1 or of uint8 or uint16.
 
-        One channel is grey, transparent pixels are black.
+        One channel is gray, transparent pixels are black.
         """
         part = frame[self._y, self._x]
         scale = np.float32(255 / LEVELS_OF_INTEGERS.get(frame.dtype, 1))

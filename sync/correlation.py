@@ -15,9 +15,17 @@ FLAT = 1e-6  # of a signal's highest value; less deviation is rounding
 
 
 def pearson(picture: np.ndarray, sound: np.ndarray, lag: int, start: int = 0, stop: int | None = None) -> float:
-    """Correlation of the frames `start` to `stop` of the picture with the sound `lag` frames before; 0 if one is flat.
+    """Correlation of the frames `start` to `stop` of the picture with the sound `lag` frames before them.
 
-    Both signals are [frames]; frames that have no counterpart are left out.
+    Args:
+        picture: [frames].
+        sound: [frames].
+        lag: frames; above 0 the picture is late.
+        start: first frame of the picture.
+        stop: the frame after the last one; None: all.
+
+    Returns:
+        Pearson's r, -1 to 1, over the frames that have a counterpart; 0 if either signal is flat there.
     """
     stop = len(picture) if stop is None else stop
     start, stop = max(start, lag, 0), min(stop, len(sound) + lag, len(picture))
@@ -37,12 +45,25 @@ def at_lags(
 
 
 def chance_level(picture: np.ndarray, sound: np.ndarray, reach: int, tries: int, frames: int | None = None) -> float:
-    """How far `frames` of unrelated signals like these two may correlate, either way, at the best of `tries`; 0 to 1.
+    """How far unrelated signals like these two may correlate, either way, at the best of some tries.
 
-    `frames` None: as many as there are.
+    For N independent frames the correlation of unrelated signals scatters around 0 with a variance of 1 / N. Frames
+    that follow each other are alike, so N frames are fewer independent ones. Bartlett's formula (Bartlett 1946, for
+    two independent series) has the variance then: 1 / N times the sum of r1(k) r2(k) over all lags k, negative ones
+    too, of the autocorrelations r1 and r2. Of independent frames only k = 0 is left of it; 1 / N is the least.
 
-    Neighbouring frames are alike, so N frames are fewer independent ones. Bartlett's formula: the variance is 1/N times
-    the sum of r1(k)·r2(k) over the autocorrelations r1 and r2 of both, which have died away `reach` frames apart.
+    The level is the quantile of the normal distribution with that variance which all tries together exceed with the
+    probability `FALSE_ALARMS` (Bonferroni: each of them, in both directions, with its share of it).
+
+    Args:
+        picture: [frames].
+        sound: [frames].
+        reach: frames; both are unlike themselves so far apart, so the sum ends there.
+        tries: independent tries of which the best is taken.
+        frames: how many are compared; None: as many as there are.
+
+    Returns:
+        A correlation, 0 to 1.
     """
     frames = frames or len(picture)
     reach = min(reach, len(picture) - 1)

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import UserError
-from ..video_io.sound import Sound, SoundError, samples_for
+from ..timebase import samples_of_frames
+from ..video_io.read.audio_source import AudioError, AudioSource
 
 SILENT_DB = -70.0
 """A sound whose loudest frame is below is silence; also the floor of what is drawn."""
@@ -50,8 +51,10 @@ class SoundTrack:
         return np.where(self.level <= SILENT_DB, 0.0, loudness)
 
 
-def measure(sound: Sound, frames: int, rate: Fraction, columns: int, check: Callable[[], None]) -> SoundTrack:
-    """Level of a sound during each of `frames` frames at `rate` per second, read once from start to end.
+def measure(
+    sound: AudioSource, frames: int, frame_rate: Fraction, columns: int, check: Callable[[], None]
+) -> SoundTrack:
+    """Level of a sound during each of `frames` frames at `frame_rate` per second, read once from start to end.
 
     The level is the root mean square over a frame and all channels, without a constant offset. It is smoothed by a
     symmetric window: attack and release of a meter would be later than the sound, which is what shall be measured.
@@ -60,16 +63,18 @@ def measure(sound: Sound, frames: int, rate: Fraction, columns: int, check: Call
     Raises:
         UserError: the sound cannot be read or has samples that are not numbers.
     """
-    edges = np.array([samples_for(frame, rate, sound.sample_rate) for frame in range(frames + 1)])
+    edges = np.array(
+        [samples_of_frames(frame, sample_rate=sound.sample_rate, frame_rate=frame_rate) for frame in range(frames + 1)]
+    )
     meter = _Meter(edges, columns, sound.sample_rate)
     try:
         for block in sound.blocks():
             check()
             if not meter.add(block):
                 break
-    except SoundError as error:
+    except AudioError as error:
         raise UserError(f"{str(error).rstrip('.')}: connect another sound to audio.") from error
-    power = _smooth(meter.power(), max(0, round(SMOOTH_SECONDS / 2 * rate)))
+    power = _smooth(meter.power(), max(0, round(SMOOTH_SECONDS / 2 * frame_rate)))
     level = 10 * np.log10(np.maximum(power, 10 ** (SILENT_DB / 10)))
     return SoundTrack(level, meter.low, meter.high, meter.position / sound.sample_rate)
 

@@ -37,10 +37,18 @@ class Region:
 
 
 def detrended(cells: Cells, reach: int, picked: np.ndarray | slice = slice(None)) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks `frames, values` of the picked cells without their slow changes, float32 [n, picked].
+    """The picked cells without their slow changes, block by block.
 
-    From each value the mean over itself and `reach` frames on both sides is taken: light and colours drift, and
-    heads turn, more slowly than mouths move.
+    Each value loses the mean over itself and `reach` frames on both sides (fewer at the ends of the video): light and
+    colors drift, and heads turn, more slowly than mouths move. The means are differences of running sums.
+
+    Args:
+        cells: luma over time.
+        reach: frames.
+        picked: indices of the cells; all of them without it.
+
+    Yields:
+        The frames of the block, and their values, float32 [frames of the block, picked].
     """
     for start, stop, before, values in cells.blocks(reach):
         values = values[:, picked]
@@ -60,10 +68,21 @@ def detrended_signal(signal: np.ndarray, reach: int) -> np.ndarray:
 
 
 def find_region(cells: Cells, loudness: np.ndarray, max_lag: int, reach: int) -> Region | None:
-    """The cells that change most in step with the loudness [frames], at whatever common lag; None if nothing moves.
+    """The cells that change most in step with the loudness, at whatever common lag.
 
-    Both directions count: an open mouth is darker than lips, teeth are brighter. The squared correlations are averaged
-    over 3 × 3 cells, as noise agrees with a sound in one cell, but not in its neighbours at the same lag.
+    Both directions count: an open mouth is darker than lips, teeth are brighter. So it is the squared correlations,
+    the share of a cell's variance that goes with the sound, that are averaged over 3 × 3 cells: noise agrees with a
+    sound in one cell, but not in its neighbors at the same lag. The best place and lag are taken, and the region grows
+    from there over all touching cells that agree at least `REGION_SHARE` as well.
+
+    Args:
+        cells: luma over time.
+        loudness: [frames].
+        max_lag: frames, either way.
+        reach: see `detrended`.
+
+    Returns:
+        The box around these cells; None if nothing moves.
     """
     from scipy.ndimage import label, uniform_filter
 
@@ -82,7 +101,11 @@ def find_region(cells: Cells, loudness: np.ndarray, max_lag: int, reach: int) ->
 
 
 def _correlations(cells: Cells, loudness: np.ndarray, max_lag: int, reach: int) -> np.ndarray:
-    """Correlation of each cell with the loudness at the lags -max_lag … max_lag, [lags, cells]; 0 where it is still."""
+    """Correlation of each cell with the loudness at the lags -max_lag … max_lag, [2 · max_lag + 1, cells].
+
+    The sums of products of all cells with the sound at all lags are one product of matrices per block, [lags, frames]
+    times [frames, cells]. 0 where the cell stands still.
+    """
     sound = detrended_signal(loudness, reach)
     padded = np.pad(sound, max_lag).astype(np.float32)
     dot, energy = 0.0, 0.0
@@ -117,10 +140,19 @@ def _changes(region: Region, average: Callable[..., np.ndarray]) -> np.ndarray:
 
 
 def modes_of_change(region: Region, reach: int) -> np.ndarray:
-    """The strongest independent ways in which the region changes (principal components), [up to MODES, frames].
+    """The strongest independent ways in which the region changes: its principal components over time.
 
-    The opening of a mouth is one of them. None of them has been fitted to a sound. Those that vary by less than
-    `STILL_LEVELS` per cell are left out.
+    The opening of a mouth is one of them. They are found from the picture alone, so that agreement with the sound is
+    found and not made. A first pass adds up the covariance of the cells [picked, picked]; its eigenvectors of the
+    greatest eigenvalues are the patterns [picked, modes]; a second pass weighs every frame by them.
+
+    Args:
+        region: cells that are watched.
+        reach: see `detrended`.
+
+    Returns:
+        [up to `MODES`, frames], the strongest first, in levels of luma; without those whose cells vary by less than
+        `STILL_LEVELS` on the mean.
     """
     covariance = sum(
         values.T.astype(np.float64) @ values for _, values in detrended(region.cells, reach, region.picked)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .canvas import Canvas, Colour, Point
+from .canvas import Canvas, Color, Point
 from .loudness import SILENT_DB
-from .report import PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS, Section, SyncReport
+from .report import PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS, SyncReport
 
 WIDTH, HEIGHT = 1280, 960
 LEFT, RIGHT = 72, 1256
@@ -28,7 +28,7 @@ TICK_SECONDS = (0.04, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 120
 MOST_SEAM_LINES = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """A rectangle of the picture in which x runs from `first` to `last` and y from `low` to `high`."""
 
@@ -61,11 +61,11 @@ class Panel:
 def draw(report: SyncReport) -> Tensor:
     """Picture [1, HEIGHT, WIDTH, 3] float32, 0 to 1."""
     canvas = Canvas(WIDTH, HEIGHT, PAPER)
-    seconds = float(report.frames / report.rate)
+    seconds = float(report.frames / report.frame_rate)
     _head(canvas, report)
-    sound, mouth, sections = (
-        Panel(130, 262, 0, seconds, SILENT_DB, 0), Panel(306, 470, 0, seconds), Panel(514, 606, 0, seconds)
-    )  # fmt: skip
+    sound = Panel(top=130, bottom=262, first=0, last=seconds, low=SILENT_DB, high=0)
+    mouth = Panel(top=306, bottom=470, first=0, last=seconds)
+    sections = Panel(top=514, bottom=606, first=0, last=seconds)
     _sound(canvas, sound, report)
     _mouth(canvas, mouth, report)
     _sections(canvas, sections, report)
@@ -78,12 +78,12 @@ def draw(report: SyncReport) -> Tensor:
 
 
 def _head(canvas: Canvas, report: SyncReport) -> None:
-    seconds = float(report.frames / report.rate)
+    seconds = float(report.frames / report.frame_rate)
     canvas.text((24, 20), report.verdict, LARGE, INK)
     box = "box found" if _found(report) else "whole picture" if report.automatic else "box given"
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     facts = [
-        f"{report.width} x {report.height}, {frames} at {float(report.rate):.5g} fps, {clock(seconds, 2)}",
+        f"{report.width} x {report.height}, {frames} at {float(report.frame_rate):.5g} fps, {clock(seconds, 2)}",
         f"sound {clock(report.track.seconds, 2)}",
         f"{box}: {report.box}",
     ]
@@ -99,7 +99,7 @@ def _seam_facts(report: SyncReport) -> str:
     if not report.seams:
         return "No window seams are known of this video."
     worst = max(report.seams, key=lambda seam: seam.jump)
-    where = f"{clock(float(worst.frame / report.rate), 2)} (frame {worst.frame})"
+    where = f"{clock(float(worst.frame / report.frame_rate), 2)} (frame {worst.frame})"
     return (
         f"Window seams (dashed; red: a jump): {len(report.seams)}. All the picture changes there at most "
         f"{worst.jump:.1f} times as much as in lively frames around, at {where}."
@@ -113,7 +113,7 @@ def _sound(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
         _rule(canvas, panel, level, f"{level}")
     track = report.track
     peak = max(track.high.max(), -track.low.min(), QUIETEST_PEAK)
-    wave = Panel(panel.top, panel.bottom, 0, len(track.low), -peak, peak)
+    wave = replace(panel, last=len(track.low), low=-peak, high=peak)
     for column, (low, high) in enumerate(zip(track.low, track.high, strict=True)):
         if high > low:
             canvas.line([wave.at(column + 0.5, low), wave.at(column + 0.5, high)], WAVE)
@@ -128,7 +128,7 @@ def _mouth(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
     legend = [("motion in the box", MOTION), ("change of all the picture", PICTURE)]
     most = max(_usual_most(report.motion), _usual_most(report.common_change)) * 2
     if most > 0:
-        motion = Panel(panel.top, panel.bottom, panel.first, panel.last, 0, most)
+        motion = replace(panel, low=0, high=most)
         _bars(canvas, motion, report.motion, MOTION)
         _curve(canvas, motion, report.common_change, PICTURE)
     if report.agreement is not None:
@@ -143,22 +143,21 @@ def _sections(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
     for level in (0.5, 1):
         _rule(canvas, panel, level, f"{level:g}")
     for section in report.sections:
-        left, right = (panel.at(float(frame / report.rate), 0)[0] for frame in (section.start, section.stop))
+        left, right = (panel.at(float(frame / report.frame_rate), 0)[0] for frame in (section.start, section.stop))
         if section.correlation is None:
             text = _fitting(canvas, right - left, "no speech", "-")
             canvas.text(((left + right) / 2, panel.bottom - 6), text, SMALL, FAINT, "ms")
         else:
-            _bar_of_section(canvas, panel, section, left, right)
+            _bar_of_section(canvas, panel, section.correlation, section.lag, left, right)
 
 
-def _bar_of_section(canvas: Canvas, panel: Panel, section: Section, left: float, right: float) -> None:
-    r = section.correlation
-    colour = GOOD if r >= 0.6 else FAIR if r >= 0.3 else POOR
+def _bar_of_section(canvas: Canvas, panel: Panel, r: float, lag: int | None, left: float, right: float) -> None:
+    color = GOOD if r >= 0.6 else FAIR if r >= 0.3 else POOR
     _, top = panel.at(panel.first, max(r, 0.02))
-    canvas.box((left + 2, top), (right - 2, panel.bottom), colour)
+    canvas.box((left + 2, top), (right - 2, panel.bottom), color)
     lines = [_fitting(canvas, right - left, f"{r:.2f}", f"{r:.1f}")]
-    if section.lag is not None:
-        lines.append(_fitting(canvas, right - left, f"lag {_signed(section.lag)}", _signed(section.lag)))
+    if lag is not None:
+        lines.append(_fitting(canvas, right - left, f"lag {_signed(lag)}", _signed(lag)))
     inside = panel.bottom - top > LINE * len(lines) + 4
     first = top + LINE if inside else top - 5 - LINE * (len(lines) - 1)
     for index, line in enumerate(lines):
@@ -168,11 +167,11 @@ def _bar_of_section(canvas: Canvas, panel: Panel, section: Section, left: float,
 
 def _lags(canvas: Canvas, report: SyncReport) -> None:
     agreement = report.agreement
-    most = max(agreement.max_lag if agreement else round(report.rate), 1)
-    panel = Panel(700, 896, -most, most, -1, 1, right=760)
+    most = max(agreement.max_lag if agreement else round(report.frame_rate), 1)
+    panel = Panel(top=700, bottom=896, first=-most, last=most, low=-1, high=1, right=760)
     panel.frame(canvas, "Correlation over lag")
     early, late = (
-        max(-most, min(most, float(s * report.rate))) for s in (-PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS)
+        max(-most, min(most, float(s * report.frame_rate))) for s in (-PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS)
     )
     canvas.box(panel.at(early, -1), panel.at(late, 1), (234, 244, 234))
     for level in (-1, -0.5, 0, 0.5, 1):
@@ -217,7 +216,7 @@ def _seams(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
     """Marks at the first frames of windows; only at the top where they are too many to see through."""
     many = len(report.seams) > MOST_SEAM_LINES
     for seam in report.seams:
-        x, _ = panel.at(float(seam.frame / report.rate), 0)
+        x, _ = panel.at(float(seam.frame / report.frame_rate), 0)
         visible = seam.jump >= VISIBLE_JUMP
         bottom = panel.top + 6 if many and not visible else panel.bottom
         canvas.dashed(x, panel.top, bottom, BAD_SEAM if visible else SEAM)
@@ -234,20 +233,20 @@ def _time_axis(canvas: Canvas, panel: Panel) -> None:
     canvas.text((panel.right, panel.bottom + 8), "time", SMALL, FAINT, "ra")
 
 
-def _curve(canvas: Canvas, panel: Panel, values: np.ndarray, colour: Colour, width: float = 1.5) -> None:
+def _curve(canvas: Canvas, panel: Panel, values: np.ndarray, color: Color, width: float = 1.5) -> None:
     """Values per frame, each in the middle of its frame."""
     points = [panel.at(x, y) for x, y in _per_column(panel, values)]
     if len(points) == 1:
         points = [panel.at(panel.first, values[0]), panel.at(panel.last, values[0])]
-    canvas.line(points, colour, width)
+    canvas.line(points, color, width)
 
 
-def _bars(canvas: Canvas, panel: Panel, values: np.ndarray, colour: Colour) -> None:
+def _bars(canvas: Canvas, panel: Panel, values: np.ndarray, color: Color) -> None:
     """Values per frame as a filled area."""
     columns = _per_column(panel, values)
     half = (panel.last - panel.first) / len(columns) / 2
     for x, y in columns:
-        canvas.box(panel.at(x - half, panel.low), panel.at(x + half, y), colour)
+        canvas.box(panel.at(x - half, panel.low), panel.at(x + half, y), color)
 
 
 def _per_column(panel: Panel, values: np.ndarray) -> list[Point]:
@@ -265,13 +264,13 @@ def _rule(canvas: Canvas, panel: Panel, level: float, label: str) -> None:
     canvas.text((panel.left - 8, y), label, SMALL, FAINT, "rm")
 
 
-def _legend(canvas: Canvas, panel: Panel, entries: list[tuple[str, Colour]]) -> None:
-    """Names and colours above the panel's right end."""
+def _legend(canvas: Canvas, panel: Panel, entries: list[tuple[str, Color]]) -> None:
+    """Names and colors above the panel's right end."""
     x = panel.right
-    for name, colour in reversed(entries):
+    for name, color in reversed(entries):
         x -= canvas.text_width(name, SMALL)
         canvas.text((x, panel.top - 7), name, SMALL, INK, "ls")
-        canvas.box((x - 18, panel.top - 15), (x - 6, panel.top - 7), colour)
+        canvas.box((x - 18, panel.top - 15), (x - 6, panel.top - 7), color)
         x -= 36
 
 

@@ -1,4 +1,10 @@
-"""What can be said about picture and sound of one video: the numbers behind the plot, and a sentence about them."""
+"""What can be said about picture and sound of one video: the numbers behind the plot, and a sentence about them.
+
+The way to them: the picture becomes cells of luma (`cells.py`) and the sound a loudness per frame (`loudness.py`). The
+region that changes in step with the loudness is looked for, or given (`motion.py`), and of the ways in which it changes
+the one that agrees best at any lag is taken for the opening of the mouth. How well it agrees is told beside what
+unrelated signals of the same kind would reach by chance (`correlation.py`), for the whole and for stretches of it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..video_io.sound import Sound
-from ..video_io.sources import FrameSource
+from ..video_io.read.audio_source import AudioSource
+from ..video_io.read.frame_source import FrameSource
 from .box import WHOLE_PICTURE, Box
 from .cells import Cells, LumaGrid, watch
 from .correlation import at_lags, chance_level, pearson
@@ -25,18 +31,20 @@ TREND_SECONDS = 4.0
 MAX_LAG_SECONDS, MAX_LAG_FRAMES = 1.0, 60
 MIN_FRAMES = 12
 SECTION_SECONDS, MAX_SECTIONS = 3.0, 24
-SPEECH_PERCENTILES = (5, 95)  # levels beyond are those of the neighbours' last or first sounds
+SPEECH_PERCENTILES = (5, 95)  # levels beyond are those of the neighbors' last or first sounds
 DRIFT_SECONDS = 0.1
 # ITU-R BT.1359: viewers notice sound from 45 ms before the picture or 125 ms after it on.
 PICTURE_LATE_SECONDS, PICTURE_EARLY_SECONDS = 0.045, 0.125
-# Independent tries among which the best is taken: lags (0.1 s apart, about), ways of changing, and places.
+# Independent tries among which the best is taken, for the level of chance. Lags: 2 s are 20 stretches of 0.1 s, over
+# which speech is like itself. Times the ways of changing (`motion.MODES`) in a given box, times about 10 places where a
+# mouth may be in a picture.
 TRIES_OF_LAG, TRIES_IN_BOX, TRIES_IN_PICTURE = 20, 60, 600
-SEAM_NEIGHBOURS = 12
+SEAM_NEIGHBORS = 12
 LIVELY_PERCENTILE = 90  # of the changes around a seam: mouths move in bursts, so more than the middle one is usual
 STILL_CHANGE = 0.4  # levels of luma; a jump of the whole picture is seen from about two and a half times as much on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A stretch of the video, frames `start` to `stop`.
 
@@ -97,7 +105,7 @@ class Agreement:
         return self.best > self.chance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncReport:
     """Everything that the plot shows.
 
@@ -115,7 +123,7 @@ class SyncReport:
 
     width: int
     height: int
-    rate: Fraction
+    frame_rate: Fraction
     track: SoundTrack
     still: np.ndarray
     box: Box
@@ -156,7 +164,7 @@ class SyncReport:
         if len(self.sections) < 3 or min(map(len, lags)) <= third / 2:
             return None
         first, last = (round(float(np.median(end))) for end in lags)
-        return (first, last) if abs(last - first) > max(1, DRIFT_SECONDS * self.rate) else None
+        return (first, last) if abs(last - first) > max(1, DRIFT_SECONDS * self.frame_rate) else None
 
     def _compared(self, agreement: Agreement) -> str:
         lag, best = agreement.lag, agreement.best
@@ -165,7 +173,7 @@ class SyncReport:
             return f"Drift: the lag goes from {first:+d} to {last:+d} frames, see the sections (above 0: picture late)"
         if not agreement.certain:
             return f"No clear agreement: the best r = {best:.2f} can be chance (it is below {agreement.chance:.2f})"
-        seconds = float(lag / self.rate)
+        seconds = float(lag / self.frame_rate)
         shift = f"{abs(lag)} {'frame' if abs(lag) == 1 else 'frames'} ({abs(seconds):.2f} s)"
         side = "late" if lag > 0 else "early"
         if abs(lag) > 1 and not -PICTURE_EARLY_SECONDS <= seconds <= PICTURE_LATE_SECONDS:
@@ -175,9 +183,9 @@ class SyncReport:
         return f"In sync: mouth and sound agree, r = {best:.2f} {'with ' if lag else ''}{where}"
 
 
-def analyse(
+def analyze(
     source: FrameSource,
-    sound: Sound,
+    sound: AudioSource,
     box: Box | None,
     seams: Sequence[int] = (),
     *,
@@ -185,10 +193,18 @@ def analyse(
     progress: Callable[[int, int], None] = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
 ) -> SyncReport:
-    """Compare the motion in `box` (None: where it goes with the sound) with the loudness.
+    """Compare the motion of the mouth with the loudness of the sound.
 
-    Frames and sound are read once, piece by piece; RAM holds some 150 MiB at any length, `folder` a temporary file of
-    9 kB per frame. `seams` are first frames of windows. `progress` and `check` may raise to stop.
+    Frames and sound are read once, piece by piece; RAM holds some 150 MiB at any length.
+
+    Args:
+        source: the picture.
+        sound: the sound, from the same time 0.
+        box: where to look; None: where the picture goes with the sound.
+        seams: first frames of the windows that the video is made of.
+        folder: for a temporary file of 9 kB per frame (the system's own folder if None).
+        progress: called with frames done and frames in all; may raise to stop.
+        check: called often; may raise to stop.
 
     Raises:
         UserError: frames or sound cannot be read or hold values that are not numbers.
@@ -198,10 +214,10 @@ def analyse(
         grids.append(LumaGrid(source.height, source.width, box, BOX_CELLS))
     watched = watch(source, grids, folder, progress)
     picture = _all_of(watched.cells[0])
-    frames, rate = len(picture.cells), source.rate
-    track = measure(sound, frames, rate, WAVE_COLUMNS, check)
-    reach = max(1, round(TREND_SECONDS / 2 * rate))
-    max_lag = min(round(MAX_LAG_SECONDS * rate), MAX_LAG_FRAMES, frames // 4)
+    frames, frame_rate = len(picture.cells), source.frame_rate
+    track = measure(sound, frames, frame_rate, WAVE_COLUMNS, check)
+    reach = max(1, round(TREND_SECONDS / 2 * frame_rate))
+    max_lag = min(round(MAX_LAG_SECONDS * frame_rate), MAX_LAG_FRAMES, frames // 4)
     comparable = frames >= MIN_FRAMES and not track.silent and not track.steady
     region = _all_of(watched.cells[-1])
     if box is None and comparable:
@@ -212,7 +228,7 @@ def analyse(
     return SyncReport(
         width=source.width,
         height=source.height,
-        rate=rate,
+        frame_rate=frame_rate,
         track=track,
         still=watched.still,
         box=region.box,
@@ -220,7 +236,7 @@ def analyse(
         motion=motion_energy(region),
         common_change=changes,
         agreement=agreement,
-        sections=_sections(agreement, track, rate, reach) if agreement else [],
+        sections=_sections(agreement, track, frame_rate, reach) if agreement else [],
         seams=[Seam(frame, _jump(changes, frame)) for frame in seams if 0 < frame < frames],
     )
 
@@ -240,26 +256,32 @@ def _agreement(region: Region, track: SoundTrack, max_lag: int, reach: int, trie
     return max(found, key=lambda agreement: agreement.best, default=None)
 
 
-def _sections(agreement: Agreement, track: SoundTrack, rate: Fraction, reach: int) -> list[Section]:
+def _sections(agreement: Agreement, track: SoundTrack, frame_rate: Fraction, reach: int) -> list[Section]:
     """Equal stretches of about three seconds, longer ones where there would be too many."""
     opening, loudness = agreement.opening, detrended_signal(track.loudness(), reach)
-    count = min(max(1, round(len(opening) / rate / Fraction(SECTION_SECONDS))), MAX_SECTIONS)
+    count = min(max(1, round(len(opening) / frame_rate / Fraction(SECTION_SECONDS))), MAX_SECTIONS)
     edges = [len(opening) * i // count for i in range(count + 1)]
     sections = []
     for start, stop in pairwise(edges):
         here = slice(start, stop)
         if np.ptp(np.percentile(track.level[here], SPEECH_PERCENTILES)) < STEADY_DB:
-            sections.append(Section(start, stop, None, None))
+            sections.append(Section(start=start, stop=stop, correlation=None, lag=None))
             continue
         by_lag = at_lags(opening, loudness, min(agreement.max_lag, (stop - start) // 4), start, stop)
         certain = by_lag.max() > chance_level(opening, loudness, reach, TRIES_OF_LAG, stop - start)
         lag = int(np.argmax(by_lag)) - len(by_lag) // 2 if certain else None
-        sections.append(Section(start, stop, pearson(opening, loudness, agreement.lag, start, stop), lag))
+        correlation = pearson(opening, loudness, agreement.lag, start, stop)
+        sections.append(Section(start=start, stop=stop, correlation=correlation, lag=lag))
     return sections
 
 
 def _jump(changes: np.ndarray, frame: int) -> float:
-    """See `Seam`."""
-    around = np.concatenate((changes[max(1, frame - SEAM_NEIGHBOURS) : frame], changes[frame + 1 :][:SEAM_NEIGHBOURS]))
+    """How much more the picture changes at `frame` than around it; below 1 nothing is seen of the seam.
+
+    Args:
+        changes: median change of luma from the frame before, [frames], see `common_change`.
+        frame: first frame of a window.
+    """
+    around = np.concatenate((changes[max(1, frame - SEAM_NEIGHBORS) : frame], changes[frame + 1 :][:SEAM_NEIGHBORS]))
     lively = float(np.percentile(around, LIVELY_PERCENTILE)) if len(around) else 0.0
     return float(max(changes[frame], STILL_CHANGE) / max(lively, STILL_CHANGE))

@@ -16,7 +16,8 @@ def write_durably(path: Path, data: bytes | memoryview) -> int:
     """Write `data` to a new file `path`, flushed to the disk; returns its CRC-32.
 
     An older file of that name is unlinked, never written over: another run may share it by a hard link.
-    A failure leaves no file behind. Raises OSError.
+    Raises:
+        OSError: it cannot be written; no file is left behind.
     """
     view = memoryview(data).cast("B")
     crc32 = 0
@@ -56,7 +57,11 @@ def flush_folder(folder: Path) -> None:
 
 
 def crc32_of_file(path: Path) -> int:
-    """CRC-32 of a file's content, read in pieces. Raises OSError when it cannot be read."""
+    """CRC-32 of a file's content, read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     crc32 = 0
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):

@@ -15,6 +15,7 @@ import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 
 import comfy_imports  # noqa: F401  (in the processes that make clips nothing else is imported before)
@@ -25,8 +26,8 @@ from articulation import articulate
 from cartoon_models import TRAINED_MOTION_FRAMES, VAE, WAV2VEC, WINDOW_FRAMES
 from comfy.latent_formats import Wan21
 from faces import FPS, SIZE, Face, Motion, mouth_box, render
+from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.embeds import embed_voices
-from infinitetalk.audio.sound import Sound
 from infinitetalk.audio.wav2vec import Wav2VecEncoder, load_encoder
 from infinitetalk.wanvideo.keyframe import GREY
 from infinitetalk.wanvideo.windows import AUDIO_WINDOW, audio_window, latent_frames
@@ -110,7 +111,8 @@ class ClipMaker:
         rng = np.random.default_rng([self.seed, int(held_out), index, *pair])
         seconds = rng.uniform(*SECONDS)
         sounds = [sound_clip(rng, seconds, held_out=held_out) for _ in range(faces)]
-        embeds = embed_voices(self.encoder, [Sound(torch.from_numpy(sound)[None], RATE) for sound in sounds], fps=FPS)
+        voices = [AudioClip(torch.from_numpy(sound)[None], RATE) for sound in sounds]
+        embeds = embed_voices(self.encoder, voices, frame_rate=Fraction(FPS))
         people = [Person.random(rng, sound, embeds.frames) for sound in sounds]
         starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
         videos = [pixels(side_by_side(people, start)) for start in starts]

@@ -23,7 +23,7 @@ LAYERS, FRAMES = 3, 40
 def job(models):
     """A small job on the golden models."""
     from infinitetalk.audio.embeds import AudioEmbeds
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures
@@ -33,8 +33,15 @@ def job(models):
     size = models.infinitetalk.model.config.embedding_size
     features = torch.randn(FRAMES, LAYERS, size // LAYERS, generator=random)
     sound = {"waveform": torch.zeros(1, 1, 10), "sample_rate": 16000}
-    audible = [torch.ones(FRAMES, dtype=torch.bool)]
-    embeds = AudioEmbeds([features], [features[:20] * 0], 25.0, FRAMES, sound, audible, ["what was said"])
+    embeds = AudioEmbeds(
+        features=[features],
+        silence=[features[:20] * 0],
+        fps=25.0,
+        frames=FRAMES,
+        sound=sound,
+        audible=[torch.ones(FRAMES, dtype=torch.bool)],
+        digests=["what was said"],
+    )
     image = torch.rand(1, 64, 64, 3, generator=random)
     return TalkingVideoJob(
         model=models.model.clone(),
@@ -136,7 +143,7 @@ def test_every_number_of_a_prompt_counts(job, position):
 
 
 def test_every_pixel_of_the_picture_counts(job):
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.pictures import Pictures
 
     image = job.pictures.at(0).clone()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UserError
-from ..sound import SoundError
-from ..sources import exact_rate
+from ...timebase import exact_frame_rate
+from .audio_source import AudioError
 
 if TYPE_CHECKING:
     import av
@@ -29,7 +29,7 @@ OPEN_OPTIONS = {"protocol_whitelist": "file"}
 PLAYLIST_FORMATS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "image2"}
 ROUNDING_SECONDS = 1e-6  # of times added up as floats
 # swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
-EXACT_COLOURS = 0x4 | 0x40000 | 0x2000
+EXACT_COLORS = 0x4 | 0x40000 | 0x2000
 GAP_SECONDS = 0.1  # shorter ones are the rounding of time stamps (1 ms in Matroska) or the codec's own frames
 
 
@@ -72,8 +72,8 @@ class FileFrames:
         try:
             with _open(source) as container:
                 stream = _video_stream(container)
-                rate = stream.average_rate or stream.guessed_rate
-                self.rate = exact_rate(Fraction(rate)) if rate else Fraction(1)
+                frame_rate = stream.average_rate or stream.guessed_rate
+                self.frame_rate = exact_frame_rate(frame_rate) if frame_rate else Fraction(1)
                 packets = container.demux(stream)
                 self.count = sum(
                     1 for packet in packets if packet.size and not packet.is_discard and self._holds(packet)
@@ -91,7 +91,7 @@ class FileFrames:
             stream = _video_stream(container)
             stream.thread_type = "AUTO"
             if self._start > 0:
-                container.seek(int(self._start / stream.time_base), stream=stream)
+                container.seek(_in_ticks(self._start, stream), stream=stream)
             for frame in _decode(container, stream):
                 if not self._holds(frame):
                     if self._duration and frame.time is not None and frame.time >= self._end - ROUNDING_SECONDS:
@@ -105,7 +105,7 @@ class FileFrames:
 
     def _holds(self, item: av.Packet | av.VideoFrame) -> bool:
         """Whether a packet or frame lies in the wanted part."""
-        if item.pts is None or not (self._start or self._duration):
+        if item.pts is None or item.time_base is None or not (self._start or self._duration):
             return True
         seconds = float(item.pts * item.time_base)
         past_end = self._duration and seconds >= self._end - ROUNDING_SECONDS
@@ -116,6 +116,21 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     if not container.streams.video:
         raise UserError("The video has no picture, only sound: connect a video with a picture.")
     return container.streams.video[0]
+
+
+def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """The sound that a player would choose, of a file that `has_audio`."""
+    import av
+
+    stream = container.streams.best("audio")
+    assert isinstance(stream, av.AudioStream)
+    return stream
+
+
+def _in_ticks(seconds: float, stream: av.VideoStream | av.AudioStream) -> int:
+    """A time in the unit of the stream's time stamps."""
+    assert stream.time_base is not None  # every stream of an opened file has one
+    return int(seconds / stream.time_base)
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -135,13 +150,13 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
     alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
     deep = any(component.bits > 8 for component in components)
     names = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
-    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLOURS)
+    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLORS)
     turns = round(frame.rotation / 90) % 4
     return np.rot90(pixels, turns) if turns else pixels
 
 
-class FileSound:
-    """The sound of a video file as a `Sound`; time 0 is the start of the wanted part.
+class FileAudio:
+    """The sound of a video file as an `AudioSource`; time 0 is the start of the wanted part.
 
     Sound that begins later than the picture follows silence, sound from before is left out.
     """
@@ -151,17 +166,17 @@ class FileSound:
         self._start, self._duration = start_seconds, duration_seconds
         self.notes: list[str] = []
         with _open(source) as container:
-            stream = container.streams.best("audio")
+            stream = _audio_stream(container)
             self.sample_rate = stream.codec_context.sample_rate
             self.channels = stream.codec_context.layout.nb_channels
             video = container.streams.video[0]
-            self._zero = self._start if self._start else float((video.start_time or 0) * video.time_base)
+            self._zero = self._start or float((video.start_time or 0) * (video.time_base or 0))
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Float32 samples [n, channels], in order.
 
         Raises:
-            SoundError: the sound cannot be decoded.
+            AudioError: the sound cannot be decoded.
         """
         import av
 
@@ -181,23 +196,23 @@ class FileSound:
                 position += len(samples)
                 yield samples
         except av.error.FFmpegError as error:
-            raise SoundError(f"The video's own sound cannot be decoded: {error}") from error
+            raise AudioError(f"The video's own sound cannot be decoded: {error}") from error
 
     def _decoded(self) -> Iterator[tuple[float, np.ndarray]]:
         """Time in seconds and float32 samples [n, channels] of every decoded piece."""
         import av
 
         with _open(self._source) as container:
-            stream = container.streams.best("audio")
+            stream = _audio_stream(container)
             if self._start > 1:
-                container.seek(int((self._start - 1) / stream.time_base), stream=stream)
+                container.seek(_in_ticks(self._start - 1, stream), stream=stream)
             resampler = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):
                     yield float(frame.time or 0.0), piece.to_ndarray().T
 
 
-def has_sound(source: str | BytesIO) -> bool:
+def has_audio(source: str | BytesIO) -> bool:
     """Whether the file has a sound stream that can be decoded."""
     with _open(source) as container:
         stream = container.streams.best("audio")

@@ -16,8 +16,8 @@ from .formats import (
     VP9,
     X264,
     X265,
+    AudioCodec,
     Encoder,
-    SoundCodec,
     VideoFormat,
 )
 
@@ -28,7 +28,7 @@ class _Container:
 
     suffix: str
     muxer: str
-    sound: SoundCodec
+    sound: AudioCodec
     codecs: tuple[str, ...]
     arguments: tuple[str, ...] = ()
 
@@ -58,8 +58,13 @@ CODECS = {
 def core_format(container: str, codec: str, path: Path | None) -> tuple[VideoFormat, int]:
     """The format for core's names and the CRF that is usual for it.
 
-    container, codec: core's enum members or their values; "auto" goes by the suffix of `path`, else MP4 and H.264.
-    Raises UserError for names that we cannot write or that do not go together.
+    Args:
+        container: core's enum member or its value; "auto" goes by the suffix of `path`, else MP4.
+        codec: core's enum member or its value; "auto" is the container's usual one.
+        path: of the file, if it has one.
+
+    Raises:
+        UserError: names that we cannot write or that do not go together.
     """
     container_name, codec_name = _name(container), _name(codec)
     if container_name == "auto":

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 KEPT_LOG_LINES = 40
 POLL_SECONDS = 0.05
 PROBE_TIMEOUT_SECONDS = 60
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would flash a console
 PIPE_BYTES = 2**20  # Linux's default limit for a user without privileges
 # ffmpeg's threads report each other's end; the cause stands in the lines before.
 AFTERMATH = ("Task finished with error", "Terminating thread", "Nothing was written", "Error sending frames")
@@ -106,7 +107,7 @@ def _probe_encoders(exe: str, version: tuple[int, int]) -> frozenset[str]:
             capture_output=True,
             timeout=PROBE_TIMEOUT_SECONDS,
             check=False,
-            **_popen_options(),
+            creationflags=NO_WINDOW,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _not_ffmpeg(exe, str(error)) from error
@@ -126,11 +127,6 @@ def _not_ffmpeg(exe: str, reason: str) -> UserError:
         else "reinstall imageio-ffmpeg (pip install --force-reinstall imageio-ffmpeg)"
     )
     return UserError(f"{exe} is not a working ffmpeg ({reason}): {remedy}.")
-
-
-def _popen_options() -> dict[str, int]:
-    """Keep a console window from flashing up on Windows."""
-    return {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
 
 
 def _widen(pipe: IO[bytes]) -> None:
@@ -167,9 +163,12 @@ class FfmpegProcess:
             stderr=subprocess.PIPE,
             bufsize=0,
             env=environment,
-            **_popen_options(),
+            creationflags=NO_WINDOW,
         )
-        _widen(self._process.stdin)
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        self._input, self._errors = self._process.stdin, self._process.stderr
+        _widen(self._input)
         self._drain = threading.Thread(target=self._read_log, name="ffmpeg-log", daemon=True)
         self._drain.start()
         return self
@@ -182,7 +181,7 @@ class FfmpegProcess:
         self._process.wait()
         self._close_stdin()
         self._drain.join()
-        self._process.stderr.close()
+        self._errors.close()
 
     def write(self, data: memoryview) -> None:
         """Feed all of `data` (bytes) to ffmpeg.
@@ -192,7 +191,7 @@ class FfmpegProcess:
         """
         try:
             while data.nbytes:
-                data = data[self._process.stdin.write(data) :]
+                data = data[self._input.write(data) :]
         except OSError as error:  # BrokenPipeError; EINVAL on Windows
             raise self._failure() from error
 
@@ -223,12 +222,12 @@ class FfmpegProcess:
 
     def _close_stdin(self) -> None:
         try:
-            self._process.stdin.close()
+            self._input.close()
         except OSError:
             log.debug("ffmpeg had closed its input already")
 
     def _read_log(self) -> None:
-        for line in self._process.stderr:
+        for line in self._errors:
             text = line.decode("utf-8", "replace").strip()
             if text:
                 self._lines.append(text)

@@ -11,7 +11,7 @@ from .ffmpeg_process import encoders_of
 CONTAINER_MOV_FLAGS = ("-movflags", "use_metadata_tags+faststart")
 
 # Sample rates of AAC, ISO/IEC 14496-3 table 1.18 (sampling frequency index).
-AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_SAMPLE_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 AAC_BITS_PER_FRAME_AND_CHANNEL = 6144  # ISO/IEC 14496-3, 4.5.3.1: the decoder's input buffer
 AAC_FRAME_SAMPLES = 1024
 
@@ -42,7 +42,7 @@ class Encoder:
 
     @property
     def stores_rgb(self) -> bool:
-        """Whether pixels are stored as RGB, so that no colour matrix is applied."""
+        """Whether pixels are stored as RGB, so that no color matrix is applied."""
         return self.pixel_format.startswith(("bgr", "gbr", "rgb"))
 
     def padded(self, side: int) -> int:
@@ -52,7 +52,7 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class SoundCodec:
+class AudioCodec:
     """How the sound is encoded.
 
     Attributes:
@@ -67,17 +67,17 @@ class SoundCodec:
 
     encoder: str
     label: str
-    rates: tuple[int, ...]
+    sample_rates: tuple[int, ...]
     max_channels: int
     lossless: bool = False
     arguments: tuple[str, ...] = ()
     layouts: tuple[tuple[int, str], ...] = ()
 
-    def rate_for(self, sample_rate: int) -> int:
+    def sample_rate_for(self, sample_rate: int) -> int:
         """The rate in Hz to encode at: the source's own, else the next higher one, else the highest."""
-        if not self.rates or sample_rate in self.rates:
+        if not self.sample_rates or sample_rate in self.sample_rates:
             return sample_rate
-        return next((rate for rate in self.rates if rate > sample_rate), self.rates[-1])
+        return next((rate for rate in self.sample_rates if rate > sample_rate), self.sample_rates[-1])
 
     def bits_per_second(self, kbit_per_second: int, sample_rate: int, channels: int) -> int:
         """The wanted bit rate, held to what the codec can carry at `sample_rate` (Hz)."""
@@ -109,7 +109,7 @@ class VideoFormat:
     muxer: str
     mime: str
     encoders: tuple[Encoder, ...]
-    sound: SoundCodec
+    sound: AudioCodec
     max_crf: int | None
     container_arguments: tuple[str, ...] = ()
 
@@ -140,10 +140,10 @@ class VideoFormat:
             raise UserError(f"crf is {crf}, but {self.name} takes 0 (best) to {self.max_crf}: set crf in that range.")
 
 
-AAC = SoundCodec("aac", "AAC", AAC_RATES, max_channels=8)
+AAC = AudioCodec("aac", "AAC", AAC_SAMPLE_RATES, max_channels=8)
 # Channel layouts of RFC 7845, 5.1.1.2. Family 1 makes libopus order the channels: by itself ffmpeg (seen in 9.0)
 # swaps those of 5 and 7 channels.
-OPUS = SoundCodec(
+OPUS = AudioCodec(
     "libopus",
     "Opus",
     (48000,),
@@ -151,7 +151,7 @@ OPUS = SoundCodec(
     arguments=("-mapping_family", "1"),
     layouts=((3, "3.0"), (4, "quad")),
 )
-FLAC = SoundCodec(
+FLAC = AudioCodec(
     "flac",
     "FLAC",
     (),

@@ -10,7 +10,7 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -18,21 +18,24 @@ from typing import Any
 
 from ...errors import UserError
 from ..pixels import FramePacker, RawLayout
-from ..sound import AudioFit, FittedSound, Sound, SoundError, TensorSound, fit_sound
-from ..sources import FrameSource
+from ..read.audio_source import AudioError, AudioSource, TensorAudio
+from ..read.frame_source import FrameSource
+from .audio_fit import AudioFit, FittedAudio, fit_audio
 from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
 from .formats import Encoder, VideoFormat
 from .metadata import write_ffmetadata
-from .names import Target, publish, workspace
+from .publish import publish
+from .target import Target
+from .workspace import workspace
 
 log = logging.getLogger(__name__)
 
 COMMON = ("-hide_banner", "-nostdin", "-v", "error", "-y")
 # ffmpeg reads nothing but its stdin and the files named here: no network, no playlists of other files.
 PROTOCOLS = ("-protocol_whitelist", "file,pipe,fd")
-# Without accurate_rnd swscale rounds down: a colour comes back up to 2.2 levels off instead of 1.6, at the same cost.
+# Without accurate_rnd swscale rounds down: a color comes back up to 2.2 levels off instead of 1.6, at the same cost.
 TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd"
-# Newer ffmpegs take colour tags from the frames and older ones from the encoder's options: both are set.
+# Newer ffmpegs take color tags from the frames and older ones from the encoder's options: both are set.
 FRAME_TAGS = "setparams=color_primaries=bt709:color_trc=bt709"
 ENCODER_TAGS = ("-color_primaries", "bt709", "-color_trc", "bt709")
 
@@ -50,21 +53,22 @@ class SaveSettings:
     """
 
     format: VideoFormat
+    _: KW_ONLY
     crf: int = 19
     audio_kbits: int = 192
     fit: AudioFit = AudioFit.TRIM_OR_PAD
     stop_without_sound: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SavedVideo:
     """A finished file.
 
     Attributes:
         path: absolute.
         width, height: pixels, padding included.
-        frames, rate: number of frames, and frames per second.
-        sound: its codec's name, rate in Hz, channels; None for a silent file.
+        frames, frame_rate: number of frames, and frames per second.
+        sound: its codec's name, sample rate in Hz, channels; None for a silent file.
         notes: sentences on what was changed on the way.
         warning: why there is no sound although there should be; None if all went well.
     """
@@ -73,19 +77,19 @@ class SavedVideo:
     width: int
     height: int
     frames: int
-    rate: Fraction
-    sound: SoundFacts | None
+    frame_rate: Fraction
+    sound: AudioFacts | None
     notes: tuple[str, ...] = ()
     warning: str | None = None
 
     @property
     def seconds(self) -> float:
         """Length of the picture."""
-        return float(self.frames / self.rate)
+        return float(self.frames / self.frame_rate)
 
 
-@dataclass(frozen=True)
-class SoundFacts:
+@dataclass(frozen=True, kw_only=True)
+class AudioFacts:
     """Sound as it is in the file."""
 
     codec: str
@@ -130,7 +134,7 @@ class _Job:
 
 def save_video(
     source: FrameSource,
-    audio: Mapping[str, Any] | Sound | None,
+    audio: Mapping[str, Any] | AudioSource | None,
     target: Target,
     settings: SaveSettings,
     tags: Mapping[str, Any] | None = None,
@@ -144,7 +148,7 @@ def save_video(
 
     Args:
         source: the frames.
-        audio: ComfyUI's AUDIO dict or a `Sound`; None for a silent video.
+        audio: ComfyUI's AUDIO dict or an `AudioSource`; None for a silent video.
         target: folder and name; the counter is chosen when the file is complete.
         settings: format, quality, and what to do with the sound.
         tags: metadata to store, values are strings or what JSON can hold.
@@ -153,7 +157,7 @@ def save_video(
 
     Raises:
         UserError: a mistake in the settings, no working ffmpeg, a folder that cannot be written, a full disk.
-        SoundError: the sound failed and `stop_without_sound` is set.
+        AudioError: the sound failed and `stop_without_sound` is set.
         VideoError: ffmpeg failed on the picture; the message carries its reason.
     """
     exe = find_ffmpeg()
@@ -166,14 +170,23 @@ def save_video(
             if tags:
                 job.tags = folder / "tags.txt"
                 write_ffmetadata(job.tags, tags)
-        sound, warning = _prepare_sound(job, audio)
+        sound, warning = _prepare_audio(job, audio)
         with _explained(target.folder, FfmpegError):
             frames, sound, warning = _encode_with_fallback(job, sound, warning)
         with _explained(target.folder, OSError):
             path = publish(job.output, target)
-    facts = _sound_facts(sound, settings.format) if sound else None
+    facts = _audio_facts(sound, settings.format) if sound else None
     layout = job.layout
-    return SavedVideo(path, layout.width, layout.height, frames, source.rate, facts, tuple(job.notes), warning)
+    return SavedVideo(
+        path=path,
+        width=layout.width,
+        height=layout.height,
+        frames=frames,
+        frame_rate=source.frame_rate,
+        sound=facts,
+        notes=tuple(job.notes),
+        warning=warning,
+    )
 
 
 class VideoError(RuntimeError):
@@ -196,55 +209,62 @@ def _picture_notes(job: _Job) -> list[str]:
     return notes
 
 
-def _prepare_sound(job: _Job, audio: Mapping[str, Any] | Sound | None) -> tuple[FittedSound | None, str | None]:
+def _prepare_audio(job: _Job, audio: Mapping[str, Any] | AudioSource | None) -> tuple[FittedAudio | None, str | None]:
     """The sound on disk as long as it shall be, or None and why there is none."""
     if audio is None:
         return None, None
     codec, source, path = job.settings.format.sound, job.source, job.folder / "sound.f32"
     try:
-        sound = TensorSound(audio) if isinstance(audio, Mapping) else audio
-        fitted = fit_sound(sound, source.count, source.rate, job.settings.fit, codec.max_channels, path)
-    except (SoundError, OSError) as error:
+        sound = TensorAudio(audio) if isinstance(audio, Mapping) else audio
+        fitted = fit_audio(
+            sound,
+            path,
+            job.settings.fit,
+            frames=source.count,
+            frame_rate=source.frame_rate,
+            max_channels=codec.max_channels,
+        )
+    except (AudioError, OSError) as error:
         path.unlink(missing_ok=True)  # it may have filled the disk
-        return None, _without_sound(job, str(error), error)
+        return None, _without_audio(job, str(error), error)
     if fitted is None:
         job.notes.append("The sound is empty, so the video has none.")
         return None, None
     job.notes += fitted.notes
-    rate = codec.rate_for(fitted.sample_rate)
-    if rate != fitted.sample_rate:
-        job.notes.append(f"{codec.label} has no {fitted.sample_rate} Hz: the sound was resampled to {rate} Hz.")
+    sample_rate = codec.sample_rate_for(fitted.sample_rate)
+    if sample_rate != fitted.sample_rate:
+        job.notes.append(f"{codec.label} has no {fitted.sample_rate} Hz: the sound was resampled to {sample_rate} Hz.")
     return fitted, None
 
 
-def _without_sound(job: _Job, reason: str, error: Exception) -> str:
+def _without_audio(job: _Job, reason: str, error: Exception) -> str:
     """The warning of a silent video, or the error if the user would rather have none."""
     if job.settings.stop_without_sound:
-        raise SoundError(f"The sound could not be saved, and if_audio_fails is set to stop: {reason}") from error
+        raise AudioError(f"The sound could not be saved, and if_audio_fails is set to stop: {reason}") from error
     log.warning("The video is saved without sound: %s", reason)
     return f"The video was saved without sound: {reason}"
 
 
 def _encode_with_fallback(
-    job: _Job, sound: FittedSound | None, warning: str | None
-) -> tuple[int, FittedSound | None, str | None]:
+    job: _Job, sound: FittedAudio | None, warning: str | None
+) -> tuple[int, FittedAudio | None, str | None]:
     """Encode; if it fails and the sound is to blame, encode again without it."""
     try:
         return _encode(job, sound), sound, warning
     except FfmpegError as error:
         if sound is None or error.was_killed:
             raise
-        fault = _sound_fault(job, sound)
+        fault = _audio_fault(job, sound)
         if fault is None:
             raise
-        warning = _without_sound(job, str(fault), fault)
+        warning = _without_audio(job, str(fault), fault)
     return _encode(job, None), None, warning
 
 
-def _sound_fault(job: _Job, sound: FittedSound) -> FfmpegError | None:
+def _audio_fault(job: _Job, sound: FittedAudio) -> FfmpegError | None:
     """The error that encoding the sound alone into the same container gives; None if that works."""
     codec = job.settings.format.sound
-    arguments = [*COMMON, *_sound_input(sound), *_sound_output(job.settings, sound)]
+    arguments = [*COMMON, *_audio_input(sound), *_audio_output(job.settings, sound)]
     arguments += [*job.settings.format.container_arguments, "-f", job.settings.format.muxer]
     log.info("ffmpeg failed; trying the %s sound alone to learn whether it is the cause", codec.label)
     try:
@@ -255,7 +275,7 @@ def _sound_fault(job: _Job, sound: FittedSound) -> FfmpegError | None:
     return None
 
 
-def _encode(job: _Job, sound: FittedSound | None) -> int:
+def _encode(job: _Job, sound: FittedAudio | None) -> int:
     """Run ffmpeg once over all frames; returns how many were written."""
     wanted = sound.frames if sound else job.source.count
     packer = FramePacker(job.layout)
@@ -274,62 +294,63 @@ def _encode(job: _Job, sound: FittedSound | None) -> int:
     return written
 
 
-def _arguments(job: _Job, sound: FittedSound | None) -> list[str]:
+def _arguments(job: _Job, sound: FittedAudio | None) -> list[str]:
     """ffmpeg's arguments for the whole job."""
-    video_format, layout, rate = job.settings.format, job.layout, job.source.rate
+    video_format, layout, frame_rate = job.settings.format, job.layout, job.source.frame_rate
     arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", layout.pixel_format]
     arguments += ["-video_size", f"{layout.width}x{layout.height}"]
-    arguments += ["-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0"]
-    arguments += _sound_input(sound) if sound else []
+    arguments += ["-framerate", f"{frame_rate.numerator}/{frame_rate.denominator}", "-i", "pipe:0"]
+    arguments += _audio_input(sound) if sound else []
     if job.tags:
         arguments += [*PROTOCOLS, "-f", "ffmetadata", "-i", f"file:{job.tags}"]
     arguments += ["-map", "0:v:0", *_picture_output(job)]
     if sound:
-        arguments += ["-map", "1:a:0", *_sound_output(job.settings, sound)]
+        arguments += ["-map", "1:a:0", *_audio_output(job.settings, sound)]
     arguments += ["-map_metadata", str(1 + bool(sound)) if job.tags else "-1"]
     return [*arguments, *video_format.container_arguments, "-f", video_format.muxer, f"file:{job.output}"]
 
 
 def _picture_output(job: _Job) -> list[str]:
-    """Filter, encoder and colour tags."""
+    """Filter, encoder and color tags."""
     encoder = job.encoder
     pixel_format = encoder.alpha_pixel_format if job.keeps_alpha else encoder.pixel_format
     if encoder.stores_rgb:
-        filters, tags = f"format={pixel_format},{FRAME_TAGS}", ("-color_range", "pc")
+        filters, tags = f"format={pixel_format},{FRAME_TAGS}", ["-color_range", "pc"]
     else:
-        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ("-colorspace", "bt709", "-color_range", "tv")
+        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ["-colorspace", "bt709", "-color_range", "tv"]
     arguments = ["-vf", filters, "-c:v", encoder.name, *encoder.arguments(job.settings.crf)]
     return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags, *ENCODER_TAGS]
 
 
-def _sound_input(sound: FittedSound) -> list[str]:
+def _audio_input(sound: FittedAudio) -> list[str]:
     arguments = [*PROTOCOLS, "-f", "f32le", "-ar", str(sound.sample_rate), "-ac", str(sound.channels)]
     return [*arguments, "-i", f"file:{sound.path}"]
 
 
-def _sound_output(settings: SaveSettings, sound: FittedSound) -> list[str]:
+def _audio_output(settings: SaveSettings, sound: FittedAudio) -> list[str]:
     """Filter and encoder of the sound; its length is exact before and after resampling."""
     codec = settings.format.sound
-    rate = codec.rate_for(sound.sample_rate)
+    sample_rate = codec.sample_rate_for(sound.sample_rate)
     filters = []
     layout = dict(codec.layouts).get(sound.channels)
     if layout:
         channels = "|".join(map(str, range(sound.channels)))
         filters.append(f"channelmap=map={channels}:channel_layout={layout}")
-    if rate != sound.sample_rate:
-        samples = max(1, round(Fraction(sound.samples * rate, sound.sample_rate)))
-        filters.append(f"aresample={rate},apad=whole_len={samples},atrim=end_sample={samples}")
+    if sample_rate != sound.sample_rate:
+        samples = max(1, round(Fraction(sound.samples * sample_rate, sound.sample_rate)))
+        filters.append(f"aresample={sample_rate},apad=whole_len={samples},atrim=end_sample={samples}")
     arguments = ["-af", ",".join(filters)] if filters else []
-    arguments += ["-c:a", codec.encoder, "-ar", str(rate), *codec.arguments]
+    arguments += ["-c:a", codec.encoder, "-ar", str(sample_rate), *codec.arguments]
     if not codec.lossless:
-        bits = codec.bits_per_second(settings.audio_kbits, rate, sound.channels)
+        bits = codec.bits_per_second(settings.audio_kbits, sample_rate, sound.channels)
         arguments += ["-b:a", str(bits)]
     return arguments
 
 
-def _sound_facts(sound: FittedSound, video_format: VideoFormat) -> SoundFacts:
+def _audio_facts(sound: FittedAudio, video_format: VideoFormat) -> AudioFacts:
     codec = video_format.sound
-    return SoundFacts(codec.label, codec.rate_for(sound.sample_rate), sound.channels)
+    sample_rate = codec.sample_rate_for(sound.sample_rate)
+    return AudioFacts(codec=codec.label, sample_rate=sample_rate, channels=sound.channels)
 
 
 @contextmanager

@@ -3,16 +3,23 @@
 The operating system drops the lock when the process ends, however it ends: a killed job never leaves a run
 folder locked. Two locks of one process exclude each other too, so that two jobs of one server are kept apart
 like two servers.
+
+Why not `filelock`, which torch brings along: this file is more than a lock. A run folder is known by it, and its time
+is the run's last use (see `run_folders.py`). `filelock` deletes the file on Windows whenever the lock is released, its
+releases before 4 set the file's time whenever they lock it, and none deletes it under the lock on POSIX, as clearing a
+run must, so that nobody takes a lock on a file that is about to go. Where a file system has no locks it falls back to
+a marker that a killed process leaves behind; here that is an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import weakref
 from pathlib import Path
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock_without_waiting(descriptor: int) -> bool:
@@ -47,7 +54,8 @@ class FileLock:
     def try_acquire(cls, path: Path) -> FileLock | None:
         """Lock `path`, creating it if need be; None when another holder has it. Never waits.
 
-        Raises OSError where the file cannot be created or the file system knows no locks.
+        Raises:
+            OSError: the file cannot be created, or the file system knows no locks.
         """
         existed = path.exists()
         try:

@@ -39,7 +39,10 @@ class FrameReader:
         """Frames `start` to `stop` (not included; None: to the end) as uint8 [n, height, width, 3].
 
         n is at most `chunk_frames` (None: about 8 MiB) and less where a window ends; RAM holds one piece.
-        Raises ValueError for a range outside of the frames and UserError when a file was damaged meanwhile.
+
+        Raises:
+            ValueError: a range outside of the frames.
+            UserError: a file was damaged meanwhile.
         """
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):

@@ -4,16 +4,17 @@ A window counts once the manifest says so, and the manifest says so only after t
 state that the next window needs are on the disk. Whatever was cut short in between is thrown away at the next
 opening, where every file is checked against its size and CRC-32.
 
-Windows are known by a chain of keys: the link of window k is the digest of the link of window k-1 and of the
-key of window k. Runs whose chains begin alike share the pixels of these windows, so a run whose source video was
-changed from some frame on takes over what it has in common with a former run. To be able to start in the middle,
-the states of the last two windows and of every eighth are kept.
+Windows are known by a chain of keys: the chain hash of window k is the digest of the chain hash of window k-1 and of
+the key of window k. Runs whose chains begin alike share the pixels of these windows, so a run whose source video was
+changed from some frame on takes over what it has in common with a former run. To be able to start in the middle, the
+states of the last two windows and of every eighth are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -30,7 +31,11 @@ from .run_search import RunPlan, open_run
 from .settings import RunLimits
 
 KEEP_STATE_EVERY = 8
-"""Every so many windows the state is kept for good: at 72 + 9 frames it costs 6 % of the frames' space."""
+"""Every so many windows the state is kept for good.
+
+What that costs: a state is 9 motion frames of float32, as large as 36 frames of 8 bits, and 8 windows of 81 frames add
+8 · 72 = 576 frames to the video. 36 / 576 is 6 % of the frames' space.
+"""
 
 
 class FrameStore:
@@ -56,7 +61,7 @@ class FrameStore:
         *,
         width: int,
         height: int,
-        fps: float,
+        frame_rate: Fraction,
         frames: int,
         resume: bool,
         window_keys: Sequence[str] | None = None,
@@ -64,17 +69,24 @@ class FrameStore:
     ) -> FrameStore:
         """Go on with a run that was begun, take over what agrees of another one, or begin anew.
 
-        root: the folder of all runs. fingerprint: covers all that decides the pixels of every window.
-        width, height: pixels. fps: frames per second. frames: length of the finished video.
-        window_keys: for each window a text that covers what decides its pixels beyond the fingerprint and the
-        windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
-        those. None: the fingerprint covers everything.
-        resume: False always begins anew, and replaces the run that would have gone on.
-        limits: what is kept of runs that are of no use for this job; None clears nothing.
+        Args:
+            root: the folder of all runs.
+            fingerprint: covers all that decides the pixels of every window.
+            width: pixels.
+            height: pixels.
+            frame_rate: frames per second.
+            frames: length of the finished video.
+            resume: False always begins anew, and replaces the run that would have gone on.
+            window_keys: for each window a text that covers what decides its pixels beyond the fingerprint and the
+                windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
+                those. None: the fingerprint covers everything.
+            limits: what is kept of runs that are of no use for this job; None clears nothing.
 
-        Raises UserError when the folder cannot be used or the disk has too little space.
+        Raises:
+            UserError: the folder cannot be used or the disk has too little space.
         """
-        plan = RunPlan(RunSpec(fingerprint, width, height, fps, frames), window_keys)
+        spec = RunSpec(fingerprint=fingerprint, width=width, height=height, frame_rate=frame_rate, frames=frames)
+        plan = RunPlan(spec, window_keys)
         try:
             folder, lock, manifest = open_run(Path(root), plan, resume=resume, limits=limits)
         except OSError as error:
@@ -112,11 +124,13 @@ class FrameStore:
     def append(self, frames: np.ndarray | Tensor, state: Mapping[str, Tensor]) -> None:
         """Keep one finished window: when this returns, it survives a crash.
 
-        frames: uint8 [n, height, width, 3], the frames that this window adds to the video, n >= 1.
-        state: tensors of any dtype that the next window needs, for `state()`.
+        Args:
+            frames: uint8 [n, height, width, 3], the frames that this window adds to the video, n >= 1.
+            state: tensors of any dtype that the next window needs, for `state()`.
 
-        Raises ValueError for frames that do not fit the video and UserError when the disk does not take them;
-        after either the store is as it was before.
+        Raises:
+            ValueError: frames that do not fit the video; the store is as it was before.
+            UserError: the disk does not take them; the store is as it was before.
         """
         pixels = self._checked(frames)
         window = self.windows_done
@@ -182,10 +196,10 @@ class FrameStore:
         saved = save({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()})
         windows = self._manifest.windows
         record = WindowRecord(
-            link=self._plan.link(window, windows[-1].link if windows else None),
+            chain_hash=self._plan.chain_hash(window, windows[-1].chain_hash if windows else None),
             frames=len(pixels),
             crc32=write_durably(window_path(self.folder, window), pixels.data),
-            state=SavedState(len(saved), write_durably(state_path(self.folder, window), saved)),
+            state=SavedState(size_bytes=len(saved), crc32=write_durably(state_path(self.folder, window), saved)),
         )
         flush_folder(self.folder)
         expired = _expired_state(window)
@@ -205,6 +219,10 @@ class FrameStore:
 
 
 def _expired_state(window: int) -> int | None:
-    """The window whose state is of no use any more once `window` is kept."""
-    expired = window - 2  # the last two stay: one to go on from, one should that be damaged
+    """The window whose state is dropped once `window` is kept; None for one that stays for good.
+
+    The states of `window` and of the one before it stay: one to go on from, one should that be damaged. So window - 2
+    has had its turn, unless it is the last of eight (7, 15, 23 …): there a job with other windows later on may start.
+    """
+    expired = window - 2
     return expired if expired >= 0 and (expired + 1) % KEEP_STATE_EVERY else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import mmap
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,9 @@ def frames_as_image(
     (None: the user's choice, see `settings.py`) of the RAM that is free, its content lies in a file of the run folder,
     which goes away with the tensor.
 
-    Raises ValueError for a range outside of the frames and UserError when neither RAM nor disk can hold it.
+    Raises:
+        ValueError: a range outside of the frames.
+        UserError: neither RAM nor disk can hold it.
     """
     frames = frames.reader() if isinstance(frames, FrameStore) else frames
     share = image_ram_share() if share_of_free_ram is None else share_of_free_ram
@@ -77,10 +81,10 @@ def _mapped(frames: FrameReader, start: int, stop: int) -> np.ndarray:
     return np.frombuffer(mapping, dtype=np.float32)
 
 
-def _open_temporary(path: Path):  # noqa: ANN202
+def _open_temporary(path: Path) -> io.BufferedRandom:
     """A new binary file that the system deletes with its last handle."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    if os.name == "nt":
+    if sys.platform == "win32":
         return os.fdopen(os.open(path, flags | os.O_BINARY | os.O_TEMPORARY), "r+b")
     file = os.fdopen(os.open(path, flags, 0o600), "r+b")
     path.unlink()

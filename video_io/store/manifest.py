@@ -6,8 +6,11 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+from ...timebase import exact_frame_rate
 from ..durable import replace_durably
 
 log = logging.getLogger(__name__)
@@ -19,18 +22,21 @@ BACKUP_NAME = "manifest.backup.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """What a run is about. Two runs with the same spec and window keys give the same pixels.
 
-    fingerprint: everything that decides the pixels of all windows alike (models, settings, pictures …).
-    width, height: pixels. fps: frames per second. frames: length of the finished video.
+    Attributes:
+        fingerprint: everything that decides the pixels of all windows alike (models, settings, pictures …).
+        width, height: pixels.
+        frame_rate: frames per second.
+        frames: length of the finished video.
     """
 
     fingerprint: str
     width: int
     height: int
-    fps: float
+    frame_rate: Fraction
     frames: int
 
     @property
@@ -38,12 +44,32 @@ class RunSpec:
         """Bytes of one 8-bit RGB frame."""
         return self.width * self.height * 3
 
-    def first_link(self) -> str:
+    def to_json(self) -> dict[str, Any]:
+        """The spec in the manifest; `from_json` gives the same spec again, rates included."""
+        return {
+            "fingerprint": self.fingerprint,
+            "width": self.width,
+            "height": self.height,
+            "fps": float(self.frame_rate),
+            "frames": self.frames,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RunSpec:
+        """The spec that a manifest holds.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
+        names = ("fingerprint", "width", "height", "frames")
+        return cls(**{name: fields[name] for name in names}, frame_rate=exact_frame_rate(fields["fps"]))
+
+    def first_chain_hash(self) -> str:
         """Start of the chain of window keys: what all windows share, without the length."""
-        return _digest(self.fingerprint, str(self.width), str(self.height), repr(float(self.fps)))
+        return _digest(self.fingerprint, str(self.width), str(self.height), repr(float(self.frame_rate)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SavedState:
     """A state file: its size in bytes and its CRC-32."""
 
@@ -51,14 +77,36 @@ class SavedState:
     crc32: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowRecord:
-    """One complete window: link in the chain of keys, number of frames, CRC-32 of the frame file, state."""
+    """One complete window.
 
-    link: str
+    Attributes:
+        chain_hash: digest of the chain of keys up to this window, see `next_chain_hash`.
+        frames: how many it adds to the video.
+        crc32: of the frame file.
+        state: what the window after it needs; None where it is not kept.
+    """
+
+    chain_hash: str
     frames: int
     crc32: int
     state: SavedState | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The window in the manifest, where the hash has been called `link` since the first release."""
+        state = None if self.state is None else asdict(self.state)
+        return {"link": self.chain_hash, "frames": self.frames, "crc32": self.crc32, "state": state}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> WindowRecord:
+        """The window that a manifest holds.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        state = None if fields["state"] is None else SavedState(**fields["state"])
+        return cls(chain_hash=fields["link"], frames=fields["frames"], crc32=fields["crc32"], state=state)
 
 
 @dataclass(frozen=True)
@@ -90,9 +138,11 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Write the manifest in one step, and then its backup in another: one of them is whole at any moment.
 
-        Raises OSError when the manifest itself cannot be written; then the old one still holds.
+        Raises:
+            OSError: the manifest itself cannot be written; the old one still holds.
         """
-        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        windows = [window.to_json() for window in self.windows]
+        document = {"format": FORMAT, "version": VERSION, "spec": self.spec.to_json(), "windows": windows}
         data = json.dumps(document, indent=1).encode()
         replace_durably(folder / MANIFEST_NAME, data)
         try:
@@ -114,9 +164,9 @@ def load_manifest(folder: Path) -> Manifest | None:
     return None
 
 
-def next_link(link: str, window_key: str) -> str:
-    """Link of a window: the digest of the link before it and the window's own key."""
-    return _digest(link, window_key)
+def next_chain_hash(chain_hash: str, window_key: str) -> str:
+    """Chain hash of a window: the digest of the one before it and of the window's own key."""
+    return _digest(chain_hash, window_key)
 
 
 def _parse(path: Path) -> Manifest:
@@ -127,21 +177,15 @@ def _parse(path: Path) -> Manifest:
         raise ValueError("it is not a JSON object")
     if document.get("format") != FORMAT or document.get("version") != VERSION:
         raise ValueError(f"its format is {document.get('format')!r} {document.get('version')!r}")
-    spec = RunSpec(**document["spec"])
-    windows = tuple(_parse_window(entry) for entry in document["windows"])
+    spec = RunSpec.from_json(document["spec"])
+    windows = tuple(WindowRecord.from_json(entry) for entry in document["windows"])
     manifest = Manifest(spec, windows)
     whole_numbers = (spec.width, spec.height, spec.frames, *(window.frames for window in windows))
     if not all(type(number) is int and number > 0 for number in whole_numbers):
         raise ValueError("its sizes are not positive whole numbers")
-    if not isinstance(spec.fingerprint, str) or float(spec.fps) <= 0 or manifest.frames_done > spec.frames:
+    if not isinstance(spec.fingerprint, str) or manifest.frames_done > spec.frames:
         raise ValueError("its values contradict each other")
     return manifest
-
-
-def _parse_window(entry: dict) -> WindowRecord:
-    state = entry["state"]
-    fields = {**entry, "state": SavedState(**state) if state is not None else None}
-    return WindowRecord(**fields)
 
 
 def _digest(*parts: str) -> str:

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ...errors import UserError
-from ..save.names import WORKSPACE_PREFIX
+from ..save.workspace import WORKSPACE_PREFIX
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
 from .settings import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
@@ -67,7 +67,8 @@ def run_folders(root: Path, fingerprint: str | None = None) -> list[Path]:
 def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
     """A run folder without a run and the lock on it: a new one, or one that a killed job had just made.
 
-    Raises OSError when it cannot be made or locked.
+    Raises:
+        OSError: it cannot be made or locked.
     """
     for number in itertools.count(1):
         folder = root / f"{_stem(fingerprint)}-{number}"
@@ -83,7 +84,11 @@ def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
 
 
 def claim(folder: Path) -> FileLock | None:
-    """Lock a run folder for writing; None when another job has it. Raises OSError where it cannot be locked."""
+    """Lock a run folder for writing; None when another job has it.
+
+    Raises:
+        OSError: it cannot be locked.
+    """
     try:
         return FileLock.try_acquire(folder / LOCK_NAME)
     except FileNotFoundError:  # a cleaner was faster
@@ -157,11 +162,18 @@ def clean_old_runs(
 ) -> int:
     """Clear runs that are too old, then finished and then unfinished ones until the rest is small enough.
 
-    room_bytes: finished runs go, too, until so much is free on the disk; unfinished ones hold work and stay.
-
     Never a run that a job writes or a VIDEO object reads, never one in `keep`, never somebody else's folder.
-    Files that cannot be deleted now are left for another time. Called before a job opens its run, `keep` should be
-    `run_folders(root, fingerprint)`, since what the job would go on with may be old. Returns the bytes freed.
+    Files that cannot be deleted now are left for another time.
+
+    Args:
+        root: the folder of all runs.
+        max_age_days: since the last use.
+        max_total_bytes: of all runs together.
+        keep: folders to leave; a job that is about to open its run names what it would go on with, which may be old.
+        room_bytes: finished runs go, too, until so much is free on the disk; unfinished ones hold work and stay.
+
+    Returns:
+        The bytes freed.
     """
     kept = {Path(folder).resolve() for folder in keep}
     sizes = {folder: folder_bytes(folder) for folder in run_folders(root)}

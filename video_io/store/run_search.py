@@ -1,4 +1,15 @@
-"""Which run folder a job gets: one to go on with, one that begins with windows of another, or a new one."""
+"""Which run folder a job gets: one to go on with, one that begins with windows of another, or a new one.
+
+All runs of one fingerprint (the same models and settings) are looked at, and of each the windows at its beginning whose
+chain hashes are those that the job would have. In the order of how many that are:
+
+- the job's own run, that is the same size, rate and length with no other window in it, is continued in its folder;
+- another one, say of a shorter sound, is a donor: a new folder begins with hard links to its windows;
+- without any, the job begins in a new folder.
+
+A folder that another job has locked is passed over. Before any of that is believed, the files are read: a window counts
+only with its size and CRC-32, and the last one only with the state from which the next can go on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +24,7 @@ from pathlib import Path
 from ...errors import UserError
 from ..durable import crc32_of_file, flush_folder
 from .file_lock import FileLock
-from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_link
+from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_chain_hash
 from .run_folders import (
     claim,
     clean_old_runs,
@@ -31,10 +42,12 @@ from .settings import FOLDER_VARIABLE, RunLimits
 log = logging.getLogger(__name__)
 
 STATE_SHARE = 1 / 8
-"""Room for kept states beside the frames (see frame_store.KEEP_STATE_EVERY), as a share of the frames."""
+"""Room for the states that stay, as a share of the frames: 6 % at 9 motion frames, 9 % at 13 (see
+`frame_store.KEEP_STATE_EVERY`), with something to spare."""
 
 STATE_FRAMES = 100
-"""Room for the states of the last two windows, in 8-bit frames: twice 9 to 13 frames of float32."""
+"""Room for the states of the last two windows, counted in 8-bit frames: 2 states of 9 frames with 4 bytes per value
+are as large as 72, with 13 frames about 100."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +57,19 @@ class RunPlan:
     spec: RunSpec
     window_keys: Sequence[str] | None = None
 
-    def link(self, window: int, link_before: str | None) -> str:
-        """Link of window `window` in the chain, after the link of the window before it (None: the first)."""
+    def chain_hash(self, window: int, hash_before: str | None) -> str:
+        """Chain hash of window `window`, after that of the window before it (None: it is the first)."""
         whole_run = f"{window} of {self.spec.frames} frames"
         key = whole_run if self.window_keys is None else self.window_keys[window]
-        return next_link(link_before or self.spec.first_link(), key)
+        return next_chain_hash(hash_before or self.spec.first_chain_hash(), key)
 
     def common_windows(self, manifest: Manifest) -> int:
         """How many windows at the beginning of `manifest` have the pixels that this plan asks for."""
-        link = None
+        chain_hash = None
         common = 0
         for record in manifest.windows[: None if self.window_keys is None else len(self.window_keys)]:
-            link = self.link(common, link)
-            if record.link != link:
+            chain_hash = self.chain_hash(common, chain_hash)
+            if record.chain_hash != chain_hash:
                 break
             common += 1
         if manifest.spec.frames != self.spec.frames and manifest.complete and common == len(manifest.windows):
@@ -73,9 +86,18 @@ def open_run(
 ) -> tuple[Path, FileLock, Manifest]:
     """The folder for `plan` under `root`, locked, with what is already done in it.
 
-    limits: old runs beyond them are cleared first; None clears nothing.
+    Args:
+        root: the folder of all runs.
+        plan: the run that is wanted.
+        resume: False takes nothing over, and empties the job's own run.
+        limits: old runs beyond them are cleared first; None clears nothing.
 
-    Raises UserError when the disk has too little space and OSError when the folder cannot be used.
+    Returns:
+        The folder, the lock on it, and the manifest of the windows that are done.
+
+    Raises:
+        UserError: the disk has too little space.
+        OSError: the folder cannot be used.
     """
     root.mkdir(parents=True, exist_ok=True)
     if limits is not None:
@@ -96,7 +118,7 @@ def open_run(
         except BaseException:
             lock.release()
             raise
-        if opened is None or opened[0] != folder:
+        if opened is None or opened[0] != folder:  # of no use, or only a donor
             lock.release()
         if opened is not None:
             return opened

@@ -38,13 +38,21 @@ def runs_folder(default: Path) -> Path:
 
 
 def run_limits() -> RunLimits:
-    """The limits that the user has set. Raises UserError for a value that is no number."""
+    """The limits that the user has set.
+
+    Raises:
+        UserError: a value that is no number.
+    """
     days = _number(DAYS_VARIABLE, DEFAULT_DAYS)
     return RunLimits(days, int(_number(GIGABYTES_VARIABLE, DEFAULT_GIGABYTES) * 10**9))
 
 
 def image_ram_share() -> float:
-    """Share of the free RAM up to which an IMAGE stays in RAM. Raises UserError for a value that is no number."""
+    """Share of the free RAM up to which an IMAGE stays in RAM.
+
+    Raises:
+        UserError: a value that is no number.
+    """
     return _number(RAM_SHARE_VARIABLE, DEFAULT_RAM_SHARE)
 
 

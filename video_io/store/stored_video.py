@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import weakref
@@ -16,18 +15,18 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
+from ...timebase import first_frame_at, samples_of_frames
 from ..save.core_formats import core_format
-from ..save.names import Target, workspace
+from ..save.target import Target
+from ..save.workspace import workspace
 from ..save.writer import SaveSettings, save_video
-from ..sources import StoredFrames, exact_rate
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
 from .image_tensor import frames_as_image
 from .run_folders import temporary_path
+from .stored_frames import StoredFrames
 
 log = logging.getLogger(__name__)
-
-TIME_TOLERANCE_FRAMES = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,12 @@ class StoredVideo:
 
     The run folder is in use, and is not cleared, as long as one video over it lives.
 
-    frames: a store (complete) or its frames. sound: AUDIO {"waveform": float [B, C, T], "sample_rate": Hz} that
-    starts with frame 0 of the store, or None; it is kept as it is, not copied.
+    Args:
+        frames: a store (complete) or its frames.
+        sound: AUDIO {"waveform": float [B, C, T], "sample_rate": Hz} that starts with frame 0 of the store, or None; it
+            is kept as it is, not copied.
+        start: first frame.
+        stop: the frame after the last one; None: all.
     """
 
     def __init__(
@@ -65,7 +68,10 @@ class StoredVideo:
         if self._whole_sound is None or (self._start == 0 and self._stop == len(self._frames)):
             return self._whole_sound
         sample_rate = self._whole_sound["sample_rate"]
-        first, end = (round(frame / self.get_frame_rate() * sample_rate) for frame in (self._start, self._stop))
+        first, end = (
+            samples_of_frames(frame, sample_rate=sample_rate, frame_rate=self.get_frame_rate())
+            for frame in (self._start, self._stop)
+        )
         return {**self._whole_sound, "waveform": self._whole_sound["waveform"][..., first:end]}
 
     def iter_frames(
@@ -87,7 +93,7 @@ class StoredVideo:
 
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
-        return exact_rate(self._frames.spec.fps)
+        return self._frames.spec.frame_rate
 
     def get_duration(self) -> float:
         """Length of the picture in seconds."""
@@ -113,16 +119,23 @@ class StoredVideo:
     ) -> StoredVideo | None:
         """The part that begins at `start_time` seconds (negative: counted from the end), `duration` seconds long.
 
-        duration: 0 or None goes to the end. Frames whose time lies in the part belong to it, as in ComfyUI's own
-        videos. None when no frame is left, or with `strict_duration` when the video is shorter than asked.
+        Frames whose time lies in the part belong to it, as in ComfyUI's own videos.
+
+        Args:
+            start_time: seconds.
+            duration: seconds; 0 or None goes to the end.
+            strict_duration: None is also the answer where the video is shorter than asked.
+
+        Returns:
+            The part; None when no frame is left.
         """
         start_time, duration = start_time or 0.0, duration or 0.0
         if start_time < 0:
             start_time = max(0.0, self.get_duration() + start_time)
         if duration < 0:
             return None
-        first = self._frame_at(start_time)
-        end = self._frame_at(start_time + duration) if duration else self.get_frame_count()
+        first = first_frame_at(start_time, self.get_frame_rate())
+        end = first_frame_at(start_time + duration, self.get_frame_rate()) if duration else self.get_frame_count()
         if strict_duration and end > self.get_frame_count():
             return None
         end = min(end, self.get_frame_count())
@@ -160,22 +173,32 @@ class StoredVideo:
     ) -> None:
         """Encode the video with its sound into a file or a binary stream, a few frames at a time.
 
-        format, codec: core's names, see `core_format`. metadata: values are strings or what JSON can hold.
-        crf: None takes the codec's usual one. The frames are 8-bit BT.709: another `bit_depth` or `color_space`
-        is answered by a line in the log, and so are arguments of cores newer than this pack.
+        The frames are 8-bit BT.709: another `bit_depth` or `color_space` is answered by a line in the log, and so are
+        arguments of cores newer than this pack.
 
-        Raises UserError for formats that cannot be written and for a folder or disk that does not take the file.
+        Args:
+            path: of the file, or a stream to write to.
+            format: core's name of the container, see `core_format`.
+            codec: core's name of the codec.
+            metadata: values are strings or what JSON can hold.
+            bit_depth: see above.
+            crf: None takes the codec's usual one.
+            color_space: see above.
+            newer: arguments that later cores may add.
+
+        Raises:
+            UserError: a format that cannot be written, or a folder or disk that does not take the file.
         """
         self._log_unused(bit_depth=bit_depth, color_space=color_space, **newer)
         target = Path(path) if isinstance(path, str | os.PathLike) else None
         video_format, usual_crf = core_format(format, codec, target)
-        settings = SaveSettings(video_format, usual_crf if crf is None else round(crf))
+        settings = SaveSettings(video_format, crf=usual_crf if crf is None else round(crf))
         # Beside its target, so that the finished file moves there in one step.
         with workspace(target.absolute().parent if target else self._frames.folder) as folder:
-            goal = Target(folder, "", "video", video_format.suffix)
+            goal = Target(folder=folder, subfolder="", stem="video", suffix=video_format.suffix)
             saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
-            if target:
-                saved.path.replace(target)
+            if isinstance(path, str | os.PathLike):
+                saved.path.replace(path)
             else:
                 with saved.path.open("rb") as file:
                     shutil.copyfileobj(file, path)
@@ -189,10 +212,6 @@ class StoredVideo:
         unmet = {name: wish for name, wish in wishes.items() if wish not in (None, 8, "auto", "sRGB")}
         if unmet:
             log.warning("Saved as 8-bit BT.709; not supported here: %s", unmet)
-
-    def _frame_at(self, seconds: float) -> int:
-        """The first frame that is shown at `seconds` or later."""
-        return math.ceil(seconds * self.get_frame_rate() - TIME_TOLERANCE_FRAMES)
 
 
 def _delete(path: Path, frames: FrameReader) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from infinitetalk.audio.sound import Sound
+from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.wav2vec import Wav2VecEncoder, load_encoder
 
 
@@ -34,14 +34,14 @@ def encoder(wav2vec_folder: Path) -> Wav2VecEncoder:
 
 
 @pytest.fixture(scope="session")
-def speech(golden_dir: Path) -> Sound:
+def speech(golden_dir: Path) -> AudioClip:
     """3.3 s of speech, 16 kHz, mono."""
     samples, rate = soundfile.read(golden_dir / "speech_16k_mono.wav", dtype="float32")
-    return Sound(torch.from_numpy(samples)[None], rate)
+    return AudioClip(torch.from_numpy(samples)[None], rate)
 
 
 @pytest.fixture(scope="session")
-def stereo_speech(golden_dir: Path) -> Sound:
+def stereo_speech(golden_dir: Path) -> AudioClip:
     """The same speech, 44.1 kHz, two different channels."""
     samples, rate = soundfile.read(golden_dir / "speech_44k1_stereo.wav", dtype="float32")
-    return Sound(torch.from_numpy(np.ascontiguousarray(samples.T)), rate)
+    return AudioClip(torch.from_numpy(np.ascontiguousarray(samples.T)), rate)

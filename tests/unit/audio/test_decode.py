@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import soxr
 import torch
+from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.decode import decode_file
-from infinitetalk.audio.ffmpeg import ffmpeg_program
-from infinitetalk.audio.sound import Sound
+from infinitetalk.audio.ffmpeg_audio import ffmpeg_program
 from infinitetalk.errors import UserError
 
 TABLE_VARIABLE = "PRINT_FORMAT_TABLE"  # set it to see the table: pytest -s -k format
@@ -102,14 +102,14 @@ def test_every_format_comes_back_in_place_and_clean(golden_dir: Path, tmp_path: 
     source = golden_dir / "speech_44k1_stereo.wav"
     sound = decode_file(make(source, tmp_path / fmt.name, fmt))
     wanted, rate = soundfile.read(source, dtype="float32")
-    if sound.rate != rate:
-        wanted = soxr.resample(wanted, rate, sound.rate, quality="VHQ")
+    if sound.sample_rate != rate:
+        wanted = soxr.resample(wanted, rate, sound.sample_rate, quality="VHQ")
     found = sound.samples[0].numpy()
     delay = offset_samples(found, wanted[:, 0])
     clean = snr_db(found[max(0, delay) :], wanted[max(0, -delay) :, 0])
     if os.environ.get(TABLE_VARIABLE):
         surplus = sound.length - len(wanted)
-        print(f"| {fmt.name} | {sound.rate} | {sound.channels} | {delay} | {surplus} | {clean:.1f} |")  # noqa: T201
+        print(f"| {fmt.name} | {sound.sample_rate} | {sound.channels} | {delay} | {surplus} | {clean:.1f} |")  # noqa: T201
     assert sound.channels == 2
     assert abs(delay) <= DELAY_SAMPLES.get(fmt.name, 0)
     assert clean > fmt.snr_db
@@ -121,7 +121,7 @@ def test_rates_and_channels_stay_as_they_are(tmp_path: Path, rate: int, channels
     samples = np.random.default_rng(rate).uniform(-1, 1, (rate // 10, channels)).astype(np.float32)
     soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
     sound = decode_file(tmp_path / "x.wav")
-    assert sound.rate == rate
+    assert sound.sample_rate == rate
     assert torch.equal(sound.samples, torch.from_numpy(samples.T.copy()))
 
 
@@ -145,8 +145,8 @@ def test_a_part_is_the_same_part_of_the_whole(
     run_ffmpeg("-i", str(golden_dir / "speech_44k1_stereo.wav"), str(tmp_path / name))
     whole = decode_file(tmp_path / name)
     part = decode_file(tmp_path / name, start, duration)
-    first = round(start * whole.rate)
-    end = first + round(duration * whole.rate) if duration else whole.length
+    first = round(start * whole.sample_rate)
+    end = first + round(duration * whole.sample_rate) if duration else whole.length
     assert torch.equal(part.samples, whole.samples[:, first:end])
 
 
@@ -280,7 +280,7 @@ def test_an_interrupt_comes_through_and_ffmpeg_ends(golden_dir: Path, tmp_path: 
 
 def test_a_sound_can_be_a_view_of_any_type() -> None:
     values = torch.tensor([[-32768, 0, 16384, 32767]], dtype=torch.int16)
-    assert torch.allclose(Sound(values, 16_000).read(0, 4), torch.tensor([[-1.0, 0.0, 0.5, 0.99997]]), atol=1e-5)
+    assert torch.allclose(AudioClip(values, 16_000).read(0, 4), torch.tensor([[-1.0, 0.0, 0.5, 0.99997]]), atol=1e-5)
     assert torch.equal(
-        Sound(torch.tensor([[0, 128, 192]], dtype=torch.uint8), 16_000).read(0, 3), torch.tensor([[-1.0, 0.0, 0.5]])
+        AudioClip(torch.tensor([[0, 128, 192]], dtype=torch.uint8), 16_000).read(0, 3), torch.tensor([[-1.0, 0.0, 0.5]])
     )

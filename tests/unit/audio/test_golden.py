@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.embeds import embed_voices
 from infinitetalk.audio.loudness import gain_to_target, integrated_loudness
-from infinitetalk.audio.sound import Sound, resampled
-from infinitetalk.audio.wav2vec import FrameFeatures, Wav2VecEncoder
+from infinitetalk.audio.resampling import resampled
+from infinitetalk.audio.wav2vec import ConvFeatures, Wav2VecEncoder
 from safetensors.torch import load_file
 
 TOLERANCE = 1e-4  # of values around 1
@@ -28,7 +29,7 @@ def assert_close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = T
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("loud", [False, True])
 def test_embeddings_are_the_references(
-    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: Sound, normalise: bool, loud: bool
+    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: AudioClip, normalise: bool, loud: bool
 ) -> None:
     wave = golden["wave_16k_loudnorm"] if loud else speech.samples[0]
     encoder.do_normalize = normalise
@@ -40,13 +41,13 @@ def test_features_before_the_transformer_are_the_references(
     golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder
 ) -> None:
     wave = golden["wave_16k_loudnorm"]
-    rows = FrameFeatures(encoder, wave, 82, None, torch.device("cpu"))
+    rows = ConvFeatures(encoder, wave, 82, None, torch.device("cpu"))
     assert_close(encoder.model.feature_extractor(wave, rows.stats).T, golden["conv_features_16k_loudnorm"])
     assert_close(rows.read(0, 82), golden["interp_features_16k_loudnorm"])
 
 
 def test_loudness_and_resampling_are_the_references(
-    golden: dict[str, torch.Tensor], speech: Sound, stereo_speech: Sound
+    golden: dict[str, torch.Tensor], speech: AudioClip, stereo_speech: AudioClip
 ) -> None:
     gain = gain_to_target(integrated_loudness([speech.samples[0].numpy()], 16_000))
     assert_close(speech.samples[0] * gain, golden["wave_16k_loudnorm"], 1e-6)
@@ -60,7 +61,7 @@ def test_a_silent_partner_is_silence_through_the_encoder(
 
 
 def test_two_voices_one_after_the_other_are_the_references(
-    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: Sound
+    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: AudioClip
 ) -> None:
     embeds = embed_voices(encoder, [speech, speech.cut(27_200)], combine="sequential")
     assert embeds.frames == 125
@@ -69,7 +70,7 @@ def test_two_voices_one_after_the_other_are_the_references(
 
 
 def test_a_stereo_file_at_44100_hz_gives_the_references_numbers_on_whole_frames(
-    encoder: Wav2VecEncoder, stereo_speech: Sound, golden: dict[str, torch.Tensor]
+    encoder: Wav2VecEncoder, stereo_speech: AudioClip, golden: dict[str, torch.Tensor]
 ) -> None:
     """The reference squeezes 82.5 frames of sound into 82 and drifts; over 82 whole frames both agree."""
     whole = stereo_speech.cut(82 * 1764)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 from infinitetalk.audio import layer_sweep
+from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.embeds import AudioEmbeds, embed_voices
 from infinitetalk.audio.layer_sweep import Reach, sums_of_groups
-from infinitetalk.audio.sound import Sound
 from infinitetalk.audio.wav2vec import Wav2VecEncoder
 
 
-def speech_of(seconds: float, rate: int = 16_000, seed: int = 1) -> Sound:
+def speech_of(seconds: float, rate: int = 16_000, seed: int = 1) -> AudioClip:
     generator = torch.Generator().manual_seed(seed)
-    return Sound(torch.rand((1, int(seconds * rate)), generator=generator) * 0.2 - 0.1, rate)
+    return AudioClip(torch.rand((1, int(seconds * rate)), generator=generator) * 0.2 - 0.1, rate)
 
 
-def digest(encoder: Wav2VecEncoder, voice: Sound, **options: Any) -> str:
+def digest(encoder: Wav2VecEncoder, voice: AudioClip, **options: Any) -> str:
     (found,) = embed_voices(encoder, [voice], **options).digests
     return found
 
@@ -53,7 +54,7 @@ def test_the_product_with_ones_adds_up_the_same_groups(monkeypatch: pytest.Monke
     assert torch.allclose(sums_of_groups(x, assignment, 9), ones, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"fps": 30.0}, {"max_frames": 40}, {"normalize_loudness": False}])
+@pytest.mark.parametrize("options", [{"frame_rate": Fraction(30)}, {"max_frames": 40}, {"normalize_loudness": False}])
 def test_every_option_counts(encoder: Wav2VecEncoder, options: dict[str, Any]) -> None:
     assert digest(encoder, speech_of(2), **options) != digest(encoder, speech_of(2))
 
@@ -62,7 +63,12 @@ def test_every_sample_and_the_rate_count(encoder: Wav2VecEncoder) -> None:
     voice = speech_of(2)
     samples = voice.samples.clone()
     samples[0, 31_999] += 1e-4
-    different = [voice, Sound(samples, 16_000), Sound(voice.samples, 8_000), Sound(voice.samples.expand(2, -1), 16_000)]
+    different = [
+        voice,
+        AudioClip(samples, 16_000),
+        AudioClip(voice.samples, 8_000),
+        AudioClip(voice.samples.expand(2, -1), 16_000),
+    ]
     assert len({digest(encoder, one) for one in different}) == len(different)
     assert digest(encoder, speech_of(2)) == digest(encoder, voice)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from infinitetalk.sync.report import SyncReport, analyse
-from infinitetalk.video_io.sound import TensorSound
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.sync.report import SyncReport, analyze
+from infinitetalk.video_io.read.audio_source import TensorAudio
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from PIL import Image, ImageDraw
 
 SAMPLE_RATE = 16_000
@@ -97,4 +97,4 @@ def talking(openings: np.ndarray, *, lively: bool = True, seed: int = 0) -> torc
 def report_on(images: torch.Tensor, audio: dict[str, Any], fps: float = 25, **options: Any) -> SyncReport:
     """Compare images with a sound."""
     box = options.pop("box", None)
-    return analyse(ImageFrames(images, Fraction(fps)), TensorSound(audio), box, **options)
+    return analyze(ImageFrames(images, Fraction(fps)), TensorAudio(audio), box, **options)

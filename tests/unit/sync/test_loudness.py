@@ -10,7 +10,7 @@ import pytest
 import torch
 from infinitetalk.errors import UserError
 from infinitetalk.sync.loudness import SILENT_DB, SoundTrack, measure
-from infinitetalk.video_io.sound import SoundError, TensorSound
+from infinitetalk.video_io.read.audio_source import AudioError, TensorAudio
 
 RATE = 16_000
 
@@ -22,7 +22,7 @@ def tone(seconds: float, amplitude: float = 0.5, channels: int = 1) -> torch.Ten
 
 
 def track_of(waveform: torch.Tensor, frames: int, fps: float = 25, columns: int = 8) -> SoundTrack:
-    sound = TensorSound({"waveform": waveform, "sample_rate": RATE})
+    sound = TensorAudio({"waveform": waveform, "sample_rate": RATE})
     return measure(sound, frames, Fraction(fps), columns, lambda: None)
 
 
@@ -113,7 +113,7 @@ def test_a_sound_that_breaks_off_is_refused_in_a_sentence():
 
         def blocks(self) -> Iterator[np.ndarray]:
             yield np.zeros((100, 1), np.float32)
-            raise SoundError("The video's own sound cannot be decoded: bad data.")
+            raise AudioError("The video's own sound cannot be decoded: bad data.")
 
     with pytest.raises(UserError, match=r"cannot be decoded: bad data: connect another sound to audio\.$"):
         measure(Broken(), 50, Fraction(25), 8, lambda: None)

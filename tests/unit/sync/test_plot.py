@@ -12,9 +12,9 @@ import torch
 from infinitetalk.sync import plot
 from infinitetalk.sync.box import Box
 from infinitetalk.sync.canvas import SCALE, Canvas
-from infinitetalk.sync.report import SyncReport, analyse
-from infinitetalk.video_io.sound import TensorSound
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.sync.report import SyncReport, analyze
+from infinitetalk.video_io.read.audio_source import TensorAudio
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from PIL import ImageFont
 
 from .faces import report_on, talking, voice
@@ -47,7 +47,7 @@ def of_noise(frames: int, fps: float, width: int = 16, height: int = 16, seams: 
     beat = (torch.arange(int(frames / fps * 2000) + 1) // 500 % 2).float()
     sound = {"waveform": (torch.rand(len(beat), generator=random) * beat)[None, None], "sample_rate": 2000}
     source = ImageFrames(images, Fraction(fps).limit_denominator(1001))
-    return analyse(source, TensorSound(sound), options.pop("box", None), seams)
+    return analyze(source, TensorAudio(sound), options.pop("box", None), seams)
 
 
 def of_face(late: int, *, seconds: float = 14, silent: bool = False, **options: Any) -> SyncReport:

@@ -246,7 +246,7 @@ sys.modules["infinitetalk"] = pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 import numpy as np
 from infinitetalk.sync.plot import draw
-from infinitetalk.sync.report import analyse
+from infinitetalk.sync.report import analyze
 
 class Video:
     count, height, width, channels, rate = minutes * 1500, 72, 128, 3, Fraction(25)
@@ -262,7 +262,7 @@ class Noise:
         for _ in range(minutes * 60):
             yield random.uniform(-1, 1, (8000, 1)) * random.random()
 
-draw(analyse(Video(), Noise(), None))
+draw(analyze(Video(), Noise(), None))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps(peak / (2**20 if sys.platform == "darwin" else 2**10)))
 """

@@ -244,15 +244,15 @@ def test_the_condition_is_the_one_that_core_makes_of_a_keyframe(training, loaded
 
 @torch.no_grad()
 def test_a_clips_audio_is_what_the_sampler_hears(training, loaded, folder, spoken):
+    from infinitetalk.audio.audio_clip import AudioClip
     from infinitetalk.audio.embeds import embed_voices
-    from infinitetalk.audio.sound import Sound
     from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import Window
 
     maker = training.data.ClipMaker.load(folder, seed=0)
     windows = maker.clip(0, held_out=False)
     voice = {"waveform": torch.from_numpy(spoken)[None, None], "sample_rate": 16_000}
-    embeds = embed_voices(maker.encoder, [Sound.from_audio(voice, "audio_1")])
+    embeds = embed_voices(maker.encoder, [AudioClip.from_audio(voice, "audio_1")])
     heard = Voices.of(embeds).window(Window(0, 0, FRAMES, 0, 0), "silence")
     assert torch.allclose(training.data.as_windows(windows.audio.float())[0], heard, atol=3e-3)
     end = embeds.frames - 10  # a window that reaches beyond the sound

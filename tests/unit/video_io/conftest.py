@@ -15,11 +15,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.names import make_target
+from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.writer import SavedVideo, SaveSettings, save_video
-from infinitetalk.video_io.sources import ImageFrames
 
 
 @dataclass(frozen=True)

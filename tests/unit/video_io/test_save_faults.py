@@ -15,11 +15,11 @@ import psutil
 import pytest
 import torch
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.read.image_frames import ImageFrames
+from infinitetalk.video_io.save.audio_fit import AudioFit
 from infinitetalk.video_io.save.ffmpeg_process import FfmpegError, find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS, X264
 from infinitetalk.video_io.save.writer import VideoError
-from infinitetalk.video_io.sound import AudioFit
-from infinitetalk.video_io.sources import ImageFrames
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -61,7 +61,7 @@ def test_an_interrupt_leaves_nothing(save, media, output, calls):
 
 def test_an_error_of_the_frames_own_leaves_nothing_and_is_passed_on(save, output):
     class Breaking:
-        count, height, width, channels, rate = 10, 16, 16, 3, 25
+        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
 
         def frames(self):
             yield torch.zeros(16, 16, 3)
@@ -107,9 +107,9 @@ spec = importlib.util.spec_from_file_location("infinitetalk", root / "__init__.p
 sys.modules["infinitetalk"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["infinitetalk"])
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.names import make_target
-from infinitetalk.video_io.sound import AudioFit
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.save.target import make_target
+from infinitetalk.video_io.save.audio_fit import AudioFit
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.writer import SaveSettings, save_video
 frames = ImageFrames(torch.rand(1, 256, 256, 3).expand(100000, -1, -1, -1), 25)
 target = make_target("video", Path({str(output)!r}), ".mp4")

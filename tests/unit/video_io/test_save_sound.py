@@ -8,9 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.read.audio_source import AudioError, TensorAudio
 from infinitetalk.video_io.save import writer
-from infinitetalk.video_io.save.formats import AAC_RATES, FORMATS
-from infinitetalk.video_io.sound import AudioFit, SoundError, TensorSound, fit_sound
+from infinitetalk.video_io.save.audio_fit import AudioFit, fit_audio
+from infinitetalk.video_io.save.formats import AAC_SAMPLE_RATES, FORMATS
 
 ALL = list(FORMATS)
 FRAMES = 25  # one second
@@ -81,7 +82,7 @@ def test_more_channels_than_the_codec_takes_are_left_out_and_that_is_said(save, 
 def test_rates_that_aac_has_not_become_the_next_one_it_has(save, media, pictures, sample_rate):
     saved = save(pictures, media.make_sound(1.0, sample_rate))
     assert media.decode(saved.path).sample_rate == {1000: 7350, 37800: 44100, 192000: 96000}[sample_rate]
-    assert saved.sound.sample_rate in AAC_RATES
+    assert saved.sound.sample_rate in AAC_SAMPLE_RATES
     assert any("resampled" in note for note in saved.notes)
 
 
@@ -159,7 +160,7 @@ def test_unusable_sound_leaves_the_silent_video_and_a_warning(save, media, pictu
     assert decoded.sound is None
     assert saved.warning.startswith("The video was saved without sound:")
     assert [path.name for path in output.iterdir()] == ["video_00001_.mp4"]
-    with pytest.raises(SoundError, match="if_audio_fails"):
+    with pytest.raises(AudioError, match="if_audio_fails"):
         save(pictures, audio, stop_without_sound=True)
     assert len(list(output.iterdir())) == 1
 
@@ -188,7 +189,7 @@ def test_sound_that_breaks_in_the_middle_leaves_the_silent_video(save, media, pi
 
         def blocks(self):
             yield np.zeros((1000, 1), np.float32)
-            raise SoundError("the disc is scratched")
+            raise AudioError("the disc is scratched")
 
     saved = save(pictures, Breaking())
     assert "the disc is scratched" in saved.warning
@@ -212,12 +213,19 @@ def test_an_hour_of_sound_is_fitted_without_holding_it(tmp_path):
             for _ in range(450):
                 yield block
 
-    fitted = fit_sound(Hour(), 25 * 3600, Fraction(25), AudioFit.TRIM_OR_PAD, 8, tmp_path / "hour")
+    fitted = fit_audio(
+        Hour(),
+        tmp_path / "hour",
+        AudioFit.TRIM_OR_PAD,
+        frames=25 * 3600,
+        frame_rate=Fraction(25),
+        max_channels=8,
+    )
     assert fitted.samples == 3600 * 8000
     assert (tmp_path / "hour").stat().st_size == 3600 * 8000 * 4
 
 
 def test_blocks_of_a_tensor_join_to_the_tensor(media):
     audio = media.make_sound(3.1, 48000, 2)
-    joined = np.concatenate(list(TensorSound(audio).blocks()))
+    joined = np.concatenate(list(TensorAudio(audio).blocks()))
     assert np.array_equal(joined.T, audio["waveform"][0].numpy())

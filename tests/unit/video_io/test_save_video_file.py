@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.read.video_file import FileFrames, FileSound, has_sound
+from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, has_audio
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS
 
@@ -27,8 +27,8 @@ def clip(save, media):
 def test_a_video_file_gives_its_frames_and_its_sound(clip, in_memory):
     path, pictures, sound = clip
     source = io.BytesIO(path.read_bytes()) if in_memory else str(path)
-    frames, heard = FileFrames(source), FileSound(source)
-    assert (frames.count, frames.height, frames.width, frames.channels, frames.rate) == (50, 30, 46, 3, 25)
+    frames, heard = FileFrames(source), FileAudio(source)
+    assert (frames.count, frames.height, frames.width, frames.channels, frames.frame_rate) == (50, 30, 46, 3, 25)
     for _ in range(2):  # a source can be read more than once
         assert np.array_equal(np.stack(list(frames.frames())), pictures)
         assert np.allclose(np.concatenate(list(heard.blocks())), sound, atol=2**-23)
@@ -37,7 +37,7 @@ def test_a_video_file_gives_its_frames_and_its_sound(clip, in_memory):
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_every_saved_format_can_be_saved_again(save, media, name):
     first = save(media.make_pictures(12, 48, 64), media.make_sound(0.48), format=name)
-    again = save(FileFrames(str(first.path)), FileSound(str(first.path)), format="mkv ffv1")
+    again = save(FileFrames(str(first.path)), FileAudio(str(first.path)), format="mkv ffv1")
     once, twice = media.decode(first.path), media.decode(again.path)
     assert np.abs(once.frames.astype(int) - twice.frames).mean() < 1
     assert len(twice.sound) == round(0.48 * twice.sample_rate)
@@ -47,7 +47,7 @@ def test_every_saved_format_can_be_saved_again(save, media, name):
 @pytest.mark.parametrize(("start", "duration", "first", "count"), [(0.4, 0.8, 10, 20), (1.0, 0.0, 25, 25)])
 def test_a_part_of_a_video_has_the_frames_and_the_sound_of_that_part(clip, media, start, duration, first, count):
     path, pictures, sound = clip
-    frames, heard = FileFrames(str(path), start, duration), FileSound(str(path), start, duration)
+    frames, heard = FileFrames(str(path), start, duration), FileAudio(str(path), start, duration)
     assert frames.count == count
     assert np.array_equal(np.stack(list(frames.frames())), pictures[first : first + count])
     begin, length = round(start * 48000), round(count / 25 * 48000)
@@ -73,7 +73,7 @@ def test_sound_that_begins_later_than_the_picture_stays_in_its_place(clip, tmp_p
     late = tmp_path / "late.mkv"
     command = [find_ffmpeg(), "-v", "error", "-i", path, "-itsoffset", "0.5", "-i", path, "-map", "0:v", "-map", "1:a"]
     subprocess.run([*command, "-c", "copy", late], check=True)
-    heard = np.concatenate(list(FileSound(str(late)).blocks()))
+    heard = np.concatenate(list(FileAudio(str(late)).blocks()))
     assert (heard[:24000] == 0).all()
     assert np.allclose(heard[24000:], sound, atol=2**-23)
 
@@ -95,8 +95,8 @@ def test_a_phones_rotation_is_applied(save, media, tmp_path):
 
 
 def test_a_silent_video_has_no_sound_and_a_sound_file_no_picture(save, media, clip, tmp_path):
-    assert not has_sound(str(save(media.make_pictures(2, 16, 16)).path))
-    assert has_sound(str(clip[0]))
+    assert not has_audio(str(save(media.make_pictures(2, 16, 16)).path))
+    assert has_audio(str(clip[0]))
     only_sound = tmp_path / "sound.mka"
     subprocess.run([find_ffmpeg(), "-v", "error", "-i", clip[0], "-vn", "-c", "copy", only_sound], check=True)
     with pytest.raises(UserError, match="no picture"):
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
 
 def test_deep_frames_are_packed_on_their_whole_range(save, media):
     class Deep:
-        count, height, width, channels, rate = 1, 16, 16, 3, 25
+        count, height, width, channels, frame_rate = 1, 16, 16, 3, 25
 
         def frames(self):
             yield np.full((16, 16, 3), 32896, np.uint16)

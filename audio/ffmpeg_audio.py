@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UserError
 
 BLOCK_BYTES = 1 << 22
-AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding, rate, channels
+AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding, sample rate, channels
 AU_FLOAT32 = 6
 BREAKS_OFF = ("ended prematurely", "partial file")  # what ffmpeg says of it, and then ends with success
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would flash a console
@@ -40,12 +40,12 @@ class FfmpegAudio:
     ffmpeg writes Sun AU to a pipe: its header tells rate and channels, so that no text for people is parsed. Encoder
     delay and a track's own start time are taken care of (`aresample=first_pts=0`): sample 0 is the file's time 0.
 
-    Attributes after `__enter__`: `rate` in Hz, and `channels`, which is 0 if there is no sound.
+    Attributes after `__enter__`: `sample_rate` in Hz, and `channels`, which is 0 if there is no sound.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rate = 0
+        self.sample_rate = 0
         self.channels = 0
         self._breaks_off = False
         self._complaints: deque[str] = deque(maxlen=5)
@@ -64,23 +64,26 @@ class FfmpegAudio:
             stderr=subprocess.PIPE,
             creationflags=NO_WINDOW,
         )
-        self._drain = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._output, self._errors = self._process.stdout, self._process.stderr
+        self._drain = threading.Thread(target=self._listen, args=(self._errors,), daemon=True)
         self._drain.start()
-        header = self._process.stdout.read(AU_HEADER.size)
+        header = self._output.read(AU_HEADER.size)
         if len(header) == AU_HEADER.size:
-            _, offset, _, encoding, self.rate, self.channels = AU_HEADER.unpack(header)
+            _, offset, _, encoding, self.sample_rate, self.channels = AU_HEADER.unpack(header)
             if encoding != AU_FLOAT32:
                 self.channels = 0
-            self._process.stdout.read(offset - AU_HEADER.size)
+            self._output.read(offset - AU_HEADER.size)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.stdout.close()
+        self._output.close()
         self._process.wait()
         self._drain.join()
-        self._process.stderr.close()
+        self._errors.close()
 
     @property
     def reason(self) -> str:
@@ -94,7 +97,7 @@ class FfmpegAudio:
             return
         frame_bytes = 4 * self.channels
         rest = b""
-        while block := self._process.stdout.read(BLOCK_BYTES):
+        while block := self._output.read(BLOCK_BYTES):
             block = rest + block
             whole = len(block) // frame_bytes * frame_bytes
             rest = block[whole:]
