@@ -10,7 +10,6 @@ espeak-ng.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,16 +19,15 @@ from pathlib import Path
 import support
 
 support.enter_environment()
-sys.path += [str(support.ROOT / folder) for folder in ("demo/training", "tests/comfy", "tests/lipsync")]
 
-import measure
 import numpy as np
-from cartoon import Clip, talking_prompt, two_speakers_prompt
 from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES, copy_models
 from comfy_client import ComfyClient
-from helpers import Decoded, decode, run
-from speech import RATE
+from evaluation import measure
+from evaluation.clips import Clip, talking_prompt, two_speakers_prompt
+from evaluation.finished import Decoded, decode, run
 from talking_picture import CARTOON_SAMPLER
+from training.speech import RATE
 
 SHORTEST, LONGEST = 6.0, 12.0  # seconds
 LATE_FRAMES = 5
@@ -52,9 +50,9 @@ class Made:
 
     def drive(self, late_frames: int = 0) -> np.ndarray:
         """Opening that the file's sound asks for, `[F]`, when the sound comes so much later."""
-        samples = round(late_frames / measure.FPS * self.video.sound_rate)
+        samples = round(late_frames / measure.FPS * self.video.sample_rate)
         sound = np.roll(self.video.sound, samples, axis=0)
-        return measure.opening_for(sound, self.video.sound_rate, len(self.video.frames))
+        return measure.opening_for(sound, self.video.sample_rate, len(self.video.frames))
 
     def windows(self) -> list[slice]:
         """The frames of each window."""

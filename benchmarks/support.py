@@ -51,9 +51,8 @@ def enter_environment() -> None:
 def server(base: Path) -> ComfyServer:
     """A ComfyUI of its own on the folder `base`, to be used as a context manager."""
     from comfy_server import ComfyServer
-    from environment import Environment, find_core
 
-    return ComfyServer(Environment(Path(sys.prefix), find_core()), base)
+    return ComfyServer.here(base)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from editor_graph import EditorGraph, Model
-from notes import Notes, add_notes
+from examples.editor_graph import EditorGraph, Model
+from examples.notes import Notes, add_notes
 
 BLUE, GREEN, GOLD, PURPLE = "#3f789e", "#88aa88", "#b58b2a", "#a1309b"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_client import ComfyClient
-
-from .editor import Graph
+from graph_editor.editor import Graph
 
 
 def meaning(graph: Graph) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from editor_graph import EditorGraph, Model, Node, Output
-from notes import Notes, add_notes
-from talking import BLUE, CLIP_H, GOLD, GREEN, I2V, KIJAI, LIGHTX2V, NEGATIVE, UMT5, VAE, WAN21
+from examples.editor_graph import EditorGraph, Model, Node, Output
+from examples.notes import Notes, add_notes
+from examples.talks import BLUE, CLIP_H, GOLD, GREEN, I2V, KIJAI, LIGHTX2V, NEGATIVE, UMT5, VAE, WAN21
 
 T2V = Model("wan2.1_t2v_1.3B_fp16.safetensors", "diffusion_models", f"{WAN21}/diffusion_models")
 ANIMATE = Model(

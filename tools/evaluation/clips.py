@@ -12,12 +12,12 @@ import cartoon_models
 import numpy as np
 import soundfile
 import talking_picture
-from articulation import articulate
 from comfy_client import ComfyClient, Prompt
-from faces import FPS, Face, Motion, render
 from PIL import Image
-from speech import RATE, sound_clip
 from talking_picture import WORKFLOW, inputs_of
+from training.articulation import articulate
+from training.faces import FPS, Face, Motion, render
+from training.speech import RATE, sound_clip
 
 TWO_SPEAKERS = WORKFLOW.with_name("two_speakers.json")
 FIRST_HELD_OUT_SEED = 1_000_000  # no face of the training has such a seed

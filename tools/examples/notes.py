@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from editor_graph import EditorGraph
+from examples.editor_graph import EditorGraph
 
 FOLDER = Path(__file__).resolve().parent / "note_texts"
 LANGUAGES = ("en", "zh")

@@ -1,4 +1,4 @@
-"""Trains the demo's VAE on drawn faces and writes it as core reads it: `python demo/training/train_vae.py`.
+"""Trains the demo's VAE on drawn faces and writes it as core reads it: `python tools/train_vae.py`.
 
 Pictures first, then clips of 9 and of 17 frames; the weights of the pictures carry over (see `vae_model`). The absolute
 error makes the mouth appear early; the squared error, almost alone in the end, sharpens the edges.
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import checkpoints
 import numpy as np
 import torch
-from faces import SIZE, Face, Motion, mouth_box, render
 from safetensors.torch import save_file
 from torch import Tensor
-from vae_model import LATENT_CHANNELS, VAE
+from training import checkpoints
+from training.faces import SIZE, Face, Motion, mouth_box, render
+from training.vae_model import LATENT_CHANNELS, VAE
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "demo" / "models" / "vae" / "cartoon_wan2.1_vae.safetensors"
 WIDTH = 12
 LEARNING_RATE, LAST_LEARNING_RATE = 2.5e-3, 8e-4  # at the beginning, and when the last stage begins

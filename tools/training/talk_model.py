@@ -17,7 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import comfy_imports  # noqa: F401  (first: the next ones are found by it)
+import in_process
+
+in_process.import_core()
+in_process.load_pack()
+
 import numpy as np
 import tiny_models
 import torch
@@ -32,7 +36,8 @@ from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from vae_model import CELL
+
+from training.vae_model import CELL
 
 IN_CHANNELS, OUT_CHANNELS, MASK_CHANNELS = 36, 16, 4
 MASKS_KEY = "speaker_masks"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tiny_models
+from examples.media import write_media
 from tiny_models import TinyInfiniteTalk, TinyWan, TinyWav2Vec
 
 from .tiny_animate import wan_animate
@@ -15,6 +16,8 @@ from .tiny_encoder_weights import EXTENSION, clip_vision, text_encoder
 
 if TYPE_CHECKING:
     from tiny_models import Weights
+
+SPEECH_SECONDS = 1.0
 
 STAND_INS: dict[str, Callable[[], Weights]] = {
     "diffusion_models/wan2.1_i2v_480p_14B_fp8_scaled": lambda: tiny_models.wan_transformer(TinyWan(), 1),
@@ -31,7 +34,8 @@ STAND_INS: dict[str, Callable[[], Weights]] = {
 
 
 def write_stand_ins(base: Path) -> None:
-    """Fill a ComfyUI base folder with the models, and with the extension that lets core load the small encoders."""
+    """Fill a ComfyUI base folder with models, media, and the extension that lets core load the small encoders."""
+    write_media(base / "input", SPEECH_SECONDS)
     for name, make in STAND_INS.items():
         tiny_models.write(base / "models" / f"{name}.safetensors", make())
     shutil.copytree(EXTENSION, base / "custom_nodes" / EXTENSION.name)

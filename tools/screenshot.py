@@ -1,7 +1,7 @@
 """Takes a picture of a workflow in the real graph editor, for the README and the template browser.
 
 Needs a running ComfyUI with this pack, Chromium, and `pip install playwright`:
-`python tests/browser/screenshot.py http://127.0.0.1:8188 example_workflows/talking_picture.json picture.png`
+`python tools/screenshot.py http://127.0.0.1:8188 example_workflows/talking_picture.json picture.png`
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from editor import Editor, launch
+from graph_editor.editor import Editor, launch
 from playwright.sync_api import Page, sync_playwright
 
 VIEW = {"width": 1920, "height": 1080}

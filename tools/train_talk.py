@@ -1,4 +1,4 @@
-"""Trains the demo's talking model and writes it as the nodes read it: `python demo/training/train_talk.py`.
+"""Trains the demo's talking model and writes it as the nodes read it: `python tools/train_talk.py`.
 
 It needs the demo's VAE (see `train_vae`), the program espeak-ng, and the environment of the demo. It can be stopped at
 any moment and goes on when it is started again. Losses go to `.cache/training/talk/losses.jsonl`.
@@ -23,15 +23,23 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import checkpoints
-import comfy_imports
+import in_process
 import torch
 from cartoon_models import FOLDER as MODELS
-from talk_data import ClipCache, Windows, as_windows
-from talk_model import Sizes, TalkModel, condition, load_talk_model, save_talk_model, save_wav2vec, two_speakers
 from torch import Tensor
+from training import checkpoints
+from training.talk_data import ClipCache, Windows, as_windows
+from training.talk_model import (
+    Sizes,
+    TalkModel,
+    condition,
+    load_talk_model,
+    save_talk_model,
+    save_wav2vec,
+    two_speakers,
+)
 
-FOLDER = comfy_imports.ROOT / ".cache" / "training" / "talk"
+FOLDER = in_process.ROOT / ".cache" / "training" / "talk"
 SAVE_SECONDS = 60
 REPORT_STEPS = 250
 HELD_OUT_CLIPS = 50

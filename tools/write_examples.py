@@ -1,7 +1,7 @@
 """Writes all example workflows: the editor's graph, its picture, and the graph for the queue.
 
 Needs Chromium and an environment with ComfyUI (`python tests/run.py` makes one):
-`.venv/bin/python tests/workflows/write_examples.py [NAME ...] [--png FOLDER]`
+`.venv/bin/python tools/write_examples.py [NAME ...] [--png FOLDER]`
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "demo"))
+import in_process
+from comfy_client import ComfyClient, Prompt
+from comfy_server import ComfyServer
+from examples import core_examples
+from examples.editor_graph import EditorGraph, OfferedNodes
+from examples.media import write_media
+from examples.talks import TALKS, talk
+from PIL import Image
 
-import core_examples  # noqa: E402
-from comfy_client import ComfyClient, Prompt  # noqa: E402
-from comfy_server import ComfyServer  # noqa: E402
-from editor_graph import EditorGraph, OfferedNodes  # noqa: E402
-from environment import Environment, find_core  # noqa: E402
-from example_media import write_media  # noqa: E402
-from PIL import Image  # noqa: E402
-from talking import TALKS, talk  # noqa: E402
-
-FOLDER = ROOT / "example_workflows"
-SCREENSHOT = ROOT / "tests" / "browser" / "screenshot.py"
+FOLDER = in_process.ROOT / "example_workflows"
+SCREENSHOT = Path(__file__).with_name("screenshot.py")
 JPEG = {"width": 2000, "quality": 82}
 EXAMPLES: dict[str, Callable[[EditorGraph], None]] = {
     **{example.name: partial(talk, example=example) for example in TALKS},
@@ -47,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         write_media(base / "input")
-        with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as server:
+        with ComfyServer.here(base) as server:
             offered = ComfyClient(server.url).get("/object_info")
             for name in options.names or EXAMPLES:
                 write_example(name, offered, server.url, options.png or base)

@@ -1,28 +1,26 @@
 """Takes the README's pictures of a run in the newest graph editor: the sampler at work, and the finished video.
 
 The models are those of the demo. Needs Chromium and the tests' environment:
-`.venv/bin/python tests/browser/screenshot_run.py docs/images`
+`.venv/bin/python tools/screenshot_run.py docs/images`
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
-
-import cartoon_models
-import frontend
+import in_process  # noqa: F401  (makes the demo's modules importable)
+from cartoon_models import copy_models
 from comfy_server import ComfyServer
-from editor import Editor, launch
-from environment import CACHE, Environment, find_core
+from environment import CACHE
+from graph_editor import frontend
+from graph_editor.editor import Editor, launch
+from graph_editor.small_graph import load, make_small
 from playwright.sync_api import sync_playwright
 from screenshot import VIEW, fit, shoot
 from talking_picture import CARTOON_MODELS, CARTOON_SAMPLER, PICTURE, SPEECH
-from tiny import load, make_small
 
 SHOWN = ("InfiniteTalkAudioEmbeds", "InfiniteTalkSampler", "SaveVideoWithAudio")
 SECONDS = 4.0  # 100 frames: four windows
@@ -37,9 +35,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        cartoon_models.copy_models(base / "models")
-        environment = Environment(Path(sys.prefix), find_core())
-        with ComfyServer(environment, base, ("--preview-method", "latent2rgb")) as server, sync_playwright() as driver:
+        copy_models(base / "models")
+        with ComfyServer.here(base, ("--preview-method", "latent2rgb")) as server, sync_playwright() as driver:
             for file in (PICTURE, SPEECH):
                 shutil.copy(file, base / "input")
             browser = launch(driver)

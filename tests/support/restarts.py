@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,8 @@ from pathlib import Path
 import tiny_models
 from comfy_client import ComfyClient, ComfyError, Prompt
 from comfy_server import ComfyServer
-from environment import Environment, find_core
-from talking_picture import find_node
 
-from .conftest import write_more_models
+from .more_models import write_more_models
 
 
 @dataclass
@@ -50,7 +47,7 @@ class KilledServer:
         node.mkdir(parents=True)
         shutil.copyfile(Path(__file__).with_name("kill_point.py"), node / "__init__.py")
         self.deadly = node / "deadly.json"
-        self.server = ComfyServer(Environment(Path(sys.prefix), find_core()), self.base)
+        self.server = ComfyServer.here(self.base)
 
     def live(self, prompt: Prompt, seconds: float | None = None) -> tuple[dict | None, Life]:
         """Queue a prompt until it is finished or the server dead; `seconds` after it began the server is killed.
@@ -97,8 +94,3 @@ def windows_in(folder: Path) -> int:
 def frames_in(folder: Path) -> bytes:
     """All stored frames of a run."""
     return b"".join(file.read_bytes() for file in sorted(folder.glob("window-*.rgb")))
-
-
-def video_of(prompt: Prompt, history: dict) -> Path:
-    (entry,) = history["outputs"][find_node(prompt, "SaveVideoWithAudio")]["gifs"]
-    return Path(entry["fullpath"])

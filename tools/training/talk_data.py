@@ -17,23 +17,28 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import comfy_imports  # noqa: F401  (in the processes that make clips nothing else is imported before)
+import in_process
+
+in_process.import_core()
+in_process.load_pack()
+
 import numpy as np
 import torch
-import vae_model
-from articulation import articulate
 from cartoon_models import TRAINED_MOTION_FRAMES, VAE, WAV2VEC, WINDOW_FRAMES
 from comfy.latent_formats import Wan21
-from faces import FPS, SIZE, Face, Motion, mouth_box, render
 from infinitetalk.audio.embeds import embed_voices
 from infinitetalk.audio.sound import Sound
 from infinitetalk.audio.wav2vec import Wav2VecEncoder, load_encoder
 from infinitetalk.wanvideo.keyframe import GREY
 from infinitetalk.wanvideo.windows import AUDIO_WINDOW, audio_window, latent_frames
 from safetensors.torch import load_file, save_file
-from speech import RATE, sound_clip
 from torch import Tensor
-from vae_model import CELL
+
+from training import vae_model
+from training.articulation import articulate
+from training.faces import FPS, SIZE, Face, Motion, mouth_box, render
+from training.speech import RATE, sound_clip
+from training.vae_model import CELL
 
 SECONDS = (3.0, 12.0)
 """Of a clip's sound. A window is shorter, but the encoder's norms hear all of it."""

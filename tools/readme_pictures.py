@@ -1,29 +1,23 @@
-"""Makes the README's pictures of the demo's result: `python tests/lipsync/readme_pictures.py docs/images`.
+"""Makes the README's pictures of the demo's result: `.venv/bin/python tools/readme_pictures.py docs/images`.
 
-`talking.png` is a strip of frames over the sound, `sync_plot.png` what the Sync Plot node says of the same video. It
-runs in the environment of the tests (`.venv`).
+`talking.png` is a strip of frames over the sound, `sync_plot.png` what the Sync Plot node says of the same video.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import av
+import in_process  # noqa: F401  (makes the demo's modules importable)
 import numpy as np
+import talking_picture
+from cartoon_models import copy_models
+from comfy_client import ComfyClient, Prompt
+from comfy_server import ComfyServer
 from PIL import Image, ImageDraw
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "demo"), str(ROOT / "demo" / "training"), str(ROOT / "tests" / "lipsync")]
-
-import cartoon_models  # noqa: E402
-import talking_picture  # noqa: E402
-from comfy_client import ComfyClient, Prompt  # noqa: E402
-from comfy_server import ComfyServer  # noqa: E402
-from environment import Environment, find_core  # noqa: E402
-from talking_picture import PICTURE, SPEECH, find_node  # noqa: E402
+from talking_picture import PICTURE, SPEECH, find_node
 
 FIRST_FRAME, FRAMES, EVERY = 0, 12, 3  # of the strip
 WAVE_HEIGHT = 72  # pixels
@@ -37,8 +31,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        cartoon_models.copy_models(base / "models")
-        with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as server:
+        copy_models(base / "models")
+        with ComfyServer.here(base) as server:
             client = ComfyClient(server.url)
             prompt = with_plot(talking_picture.with_cartoon_models(talking_picture.load_workflow()))
             result = client.run(talking_picture.with_media(prompt, client.upload(PICTURE), client.upload(SPEECH)))

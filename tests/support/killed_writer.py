@@ -8,22 +8,14 @@ Each append is noted in ROOT/appended.txt before and after, so that the test kno
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACK = str(HERE.parents[2] / "video_io")
-
-
-def load_by_path(name: str, path: Path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+ROOT = HERE.parents[1]
+PACK = str(ROOT / "video_io")
 
 
 class Moments:
@@ -43,7 +35,8 @@ class Moments:
 
 def work(root: Path, deadly: int) -> int:
     """Finish the run under `root`; returns the number of moments that it took."""
-    known = sys.modules["known_frames"]
+    import known_frames as known
+
     moments = Moments(deadly)
     log = os.open(root / "appended.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.setprofile(moments)
@@ -58,10 +51,13 @@ def work(root: Path, deadly: int) -> int:
 
 
 def main() -> None:
-    load_by_path("conftest", HERE.parents[1] / "conftest.py")
-    load_by_path("known_frames", HERE / "known_frames.py")
+    sys.path += [str(ROOT / "tools"), str(HERE)]
+    import in_process
+
+    in_process.load_pack()
+    import known_frames  # noqa: F401  (loaded once here instead of in every fork)
     import torch
-    from safetensors.torch import save  # noqa: F401  (loaded once here instead of in every fork)
+    from safetensors.torch import save  # noqa: F401  (as is this)
 
     torch.set_num_threads(1)
     for line in sys.stdin:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from articulation import articulate
-from faces import SIZE, Face, Motion, mouth_box, render
 from scipy.ndimage import gaussian_filter
+from training.articulation import articulate
+from training.faces import SIZE, Face, Motion, mouth_box, render
 
 # What is asked of a talking cartoon.
 MEAN_R, LEAST_R = 0.85, 0.7
