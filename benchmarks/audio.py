@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
 import json
 import os
 import statistics
@@ -27,10 +26,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import support
+
+support.enter_environment()
+
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RATE = 44_100
 FPS = 25
 WAYS = ("ours", "one piece", "transformers")
@@ -49,16 +51,6 @@ class Run:
     cpu_seconds: float
     rss_mb: float
     own_mb: float  # without pages of mapped files, which the system may drop at any time (Linux)
-
-
-def load_pack() -> None:
-    """Import the repository as `infinitetalk`, without ComfyUI."""
-    spec = importlib.util.spec_from_file_location(
-        "infinitetalk", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["infinitetalk"] = module
-    spec.loader.exec_module(module)
 
 
 def write_speech(path: Path, seconds: int) -> None:
@@ -156,7 +148,7 @@ def _embed_with_transformers(model: Path, sound: Path) -> None:
 
 def measure(way: str, seconds: int, model: Path, sound: Path, folder: Path) -> Run:
     """In this process."""
-    load_pack()
+    support.load_pack()
     with PeakMemory() as peak:
         wall, cpu = time.perf_counter(), time.process_time()
         embed(way, model, sound, folder)
@@ -184,7 +176,7 @@ def median_run(runs: list[Run]) -> Run:
 
 def compare(args: argparse.Namespace, model: Path, folder: Path) -> dict[str, float]:
     """How far pieces and fp16 are from one piece in fp32."""
-    load_pack()
+    support.load_pack()
     from infinitetalk.audio.decode import decode_file
     from infinitetalk.audio.layer_sweep import Reach
     from infinitetalk.audio.resampling import resampled
@@ -270,8 +262,7 @@ def figures(runs: list[Run], differences: dict[str, float]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = support.arguments(__doc__)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600, 3600], help="lengths of the sound")
     parser.add_argument("--rounds", type=int, default=3, help="rounds for lengths below ten minutes")
     parser.add_argument("--whole-up-to", type=int, default=600, help="longest sound for the two that take it whole")
@@ -292,8 +283,7 @@ def main() -> None:
     print("\nlargest difference from one piece in fp32 (values are around 1):")
     for label, value in differences.items():
         print(f"{label:>22} {value:.2e}")
-    if args.json:
-        args.json.write_text(json.dumps(figures(runs, differences), indent=1), encoding="utf-8")
+    support.write_json(args.json, figures(runs, differences))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,12 @@ a new server. Beside it: the same with all frames collected in one IMAGE tensor 
 
     python benchmarks/length.py [--json FILE] [--seconds 10 60 300 1200] [--collected 10 60] [--size 832x448]
 
-Run it in the environment of the tests (`python tests/run.py` makes it); 20 minutes need 35 GB of disk for a while.
+20 minutes need 35 GB of disk for a while.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -23,17 +20,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import support
+
+support.enter_environment()
+
 import numpy as np
-
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "demo"))
-
-import talking_picture  # noqa: E402
-import tiny_models  # noqa: E402
-from comfy_client import ComfyClient, Prompt  # noqa: E402
-from comfy_server import ComfyServer  # noqa: E402
-from environment import Environment, find_core  # noqa: E402
-from talking_picture import find_node, inputs_of  # noqa: E402
+import talking_picture
+import tiny_models
+from comfy_client import ComfyClient, Prompt
+from comfy_server import ComfyServer
+from talking_picture import find_node, inputs_of
 
 FPS = 25
 SAMPLE_RATE = 48_000
@@ -87,8 +83,8 @@ def make_server(base: Path) -> ComfyServer:
     tiny_models.write_models(base / "models")
     nodes = base / "custom_nodes" / "stand_ins"
     nodes.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(HERE / "stand_in_nodes.py", nodes / "__init__.py")
-    return ComfyServer(Environment(Path(sys.prefix), find_core()), base)
+    shutil.copyfile(Path(__file__).with_name("stand_in_nodes.py"), nodes / "__init__.py")
+    return support.server(base)
 
 
 def stand_in_prompt(client: ComfyClient, sound: str, size: tuple[int, int]) -> Prompt:
@@ -256,8 +252,7 @@ def figures(ours: list[Measured], others: list[Measured]) -> dict[str, object]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = support.arguments(__doc__)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 300, 1200])
     parser.add_argument("--collected", type=int, nargs="*", default=[10, 60])
     parser.add_argument("--size", default="832x448", help="WIDTHxHEIGHT, multiples of 16")
@@ -279,8 +274,7 @@ def main() -> None:
             others.append(measure(seconds, size, Path(folder), collect=True))
     print(table(f"InfiniteTalk Sampler and Save Video With Audio, {options.size}", ours))
     print(table("All frames in one IMAGE tensor, core's Save Video", others))
-    if options.json:
-        options.json.write_text(json.dumps(figures(ours, others), indent=2) + "\n", encoding="utf-8")
+    support.write_json(options.json, figures(ours, others))
 
 
 if __name__ == "__main__":

@@ -5,34 +5,29 @@
 A real ComfyUI server with the small models of the demo makes 6 to 12 seconds of video of every clip, several windows
 each, and videos of two faces side by side that talk at the same time; voices, sentences and faces are held out from the
 training. What is measured is the file: its pictures against its own sound, and against ideal renders of the face. Needs
-espeak-ng; run it in the environment of the tests (`python tests/run.py` makes it).
+espeak-ng.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import support
+
+support.enter_environment()
+
 import numpy as np
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT / folder) for folder in ("demo", "demo/training", "tests/comfy", "tests/lipsync")]
-
-import measure  # noqa: E402
-from cartoon import Clip, talking_prompt, two_speakers_prompt  # noqa: E402
-from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES, copy_models  # noqa: E402
-from comfy_client import ComfyClient  # noqa: E402
-from comfy_server import ComfyServer  # noqa: E402
-from environment import Environment, find_core  # noqa: E402
-from helpers import Decoded, decode, run  # noqa: E402
-from speech import RATE  # noqa: E402
-from talking_picture import CARTOON_SAMPLER  # noqa: E402
+from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES, copy_models
+from comfy_client import ComfyClient
+from evaluation import measure
+from evaluation.clips import Clip, talking_prompt, two_speakers_prompt
+from evaluation.finished import Decoded, decode, run
+from talking_picture import CARTOON_SAMPLER
+from training.speech import RATE
 
 SHORTEST, LONGEST = 6.0, 12.0  # seconds
 LATE_FRAMES = 5
@@ -55,9 +50,9 @@ class Made:
 
     def drive(self, late_frames: int = 0) -> np.ndarray:
         """Opening that the file's sound asks for, `[F]`, when the sound comes so much later."""
-        samples = round(late_frames / measure.FPS * self.video.sound_rate)
+        samples = round(late_frames / measure.FPS * self.video.sample_rate)
         sound = np.roll(self.video.sound, samples, axis=0)
-        return measure.opening_for(sound, self.video.sound_rate, len(self.video.frames))
+        return measure.opening_for(sound, self.video.sample_rate, len(self.video.frames))
 
     def windows(self) -> list[slice]:
         """The frames of each window."""
@@ -282,8 +277,7 @@ def measured(client: ComfyClient, count: int, folder: Path) -> tuple[list[Row], 
 
 def main() -> None:
     """Make, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = support.arguments(__doc__)
     parser.add_argument("--clips", type=int, default=20, help="2 or more")
     parser.add_argument("--pairs", type=int, default=5, help="1 or more")
     options = parser.parse_args()
@@ -291,7 +285,7 @@ def main() -> None:
         parser.error("Two clips at least, as one lends the other its sound for comparison, and a pair.")
     with tempfile.TemporaryDirectory() as folder:
         copy_models(Path(folder) / "server" / "models")
-        with ComfyServer(Environment(Path(sys.prefix), find_core()), Path(folder) / "server") as server:
+        with support.server(Path(folder) / "server") as server:
             client = ComfyClient(server.url)
             rows, asked, by_cfg = measured(client, options.clips, Path(folder))
             speakers = measured_pairs(client, options.clips, options.pairs, Path(folder))
@@ -299,11 +293,10 @@ def main() -> None:
     print("\nOpening by audio_cfg: " + ", ".join(f"{scale:g}: {opening:.3f}" for scale, opening in by_cfg.items()))
     for one in asked:
         print(f"{'met' if one.met else 'NOT MET':>8}  {one.name}: {one.found:.3g}, asked for {one.asked}")
-    if options.json:
-        found = {"clips": [asdict(row) for row in rows], "opening_by_audio_cfg": by_cfg}
-        found["speakers"] = [asdict(speaker) for speaker in speakers]
-        found["criteria"] = {one.name: {"found": one.found, "asked": one.asked, "met": one.met} for one in asked}
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found = {"clips": [asdict(row) for row in rows], "opening_by_audio_cfg": by_cfg}
+    found["speakers"] = [asdict(speaker) for speaker in speakers]
+    found["criteria"] = {one.name: {"found": one.found, "asked": one.asked, "met": one.met} for one in asked}
+    support.write_json(options.json, found)
 
 
 if __name__ == "__main__":

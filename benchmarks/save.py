@@ -3,9 +3,9 @@
 Every save runs in a fresh process that first holds the frames in memory, so that only what the save itself adds
 is counted. The candidates take turns in rounds; the table shows medians.
 
-    python benchmarks/save.py [--json FILE] [--rounds 3] [--core PATH_TO_COMFYUI] [--case 832x480x500 ...]
+    python benchmarks/save.py [--json FILE] [--rounds 3] [--case 832x480x500 ...]
 
-Core's Save Video needs a ComfyUI checkout (`--core` or COMFYUI_PATH); OpenCV is used when it is installed.
+OpenCV is used when it is installed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import support
+
+support.enter_environment()
+
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
 FPS = 25
 SAMPLE_RATE = 48000
 CRF = 19
@@ -99,11 +102,7 @@ def prepare_ours(media: Media) -> Callable[[], None]:
     """This pack's writer."""
     import torch
 
-    spec = importlib.util.spec_from_file_location(
-        "infinitetalk", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    sys.modules["infinitetalk"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["infinitetalk"])
+    support.load_pack()
     from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.video_io.save import formats, target, writer
 
@@ -131,11 +130,7 @@ def prepare_limit(media: Media) -> Callable[[], None]:
 
 def prepare_core(media: Media) -> Callable[[], None]:
     """Core's Save Video (its own quality, crf 23): VideoFromComponents.save_to."""
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    sys.argv = sys.argv[:1]
-    import comfy.options
-
-    comfy.options.enable_args_parsing(False)
+    support.import_core()
     import torch
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
@@ -248,8 +243,6 @@ def run_candidate(name: str, case: Case, folder: Path) -> dict[str, float]:
 def available_candidates() -> list[str]:
     """Names of the candidates that can run here."""
     names = list(CANDIDATES)
-    if not os.environ.get("COMFYUI_PATH"):
-        names.remove("core Save Video")
     if importlib.util.find_spec("cv2") is None:
         names.remove("OpenCV then mux")
     return names
@@ -308,16 +301,12 @@ def summary(cases: dict[str, dict[str, dict[str, float]]]) -> dict[str, object]:
 
 def main() -> None:
     """Measure all cases, print the tables, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = support.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--core", type=Path, help="a ComfyUI checkout, for core's Save Video")
     parser.add_argument("--case", action="append", help="WIDTHxHEIGHTxFRAMES; may be repeated")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.core:
-        os.environ["COMFYUI_PATH"] = str(options.core.resolve())
     if options.worker:
         print(json.dumps(run_candidate(options.worker, Case.parse(options.case[0]), options.folder)))
         return
@@ -326,8 +315,7 @@ def main() -> None:
         case = Case.parse(text)
         cases[str(case)] = compare(case, options.rounds)
         print_table(case, cases[str(case)])
-    if options.json:
-        options.json.write_text(json.dumps(summary(cases), indent=2) + "\n", encoding="utf-8")
+    support.write_json(options.json, summary(cases))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class StandInEncoder:
     """In place of a wav2vec encoder: a smooth curve for every channel of every layer."""
 
     def __init__(self, real: Any) -> None:
-        package = type(real).__module__.rpartition(".")[0]
+        package = type(real).__module__.removesuffix(".audio.wav2vec")
         self._spool = importlib.import_module(f"{package}.spool").Spool
 
     def encode(self, wave: Tensor, frames: int, *, folder: Path | None = None, **_: Any) -> Tensor:

@@ -4,8 +4,6 @@ Every round is a new process in which the real core is there first, with its own
 core's `load_custom_node` loads the pack. The table shows medians.
 
     python benchmarks/startup.py [--json FILE] [--rounds 5]
-
-Run it in the environment of the tests (`python tests/run.py` makes it).
 """
 
 from __future__ import annotations
@@ -22,11 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path.append(str(ROOT / "demo"))
-
-from environment import find_core  # noqa: E402
+import support
+from support import ROOT
 
 MARK = "=== core is there ==="
 END = "=== the pack is loaded ==="
@@ -72,7 +67,7 @@ def load_the_pack(core: Path) -> None:
 
 def start_once(core: Path) -> Start:
     """One round."""
-    command = [sys.executable, "-P", "-X", "importtime", __file__, "--worker", str(core)]
+    command = [sys.executable, "-X", "importtime", __file__, "--worker", str(core)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
@@ -102,26 +97,27 @@ def print_table(starts: list[Start]) -> None:
 
 def main() -> None:
     """Measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = support.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         load_the_pack(options.worker)
         return
+    support.enter_environment()
+    from environment import find_core
+
     core = find_core()
     starts = []
     for number in range(options.rounds):
         starts.append(start_once(core))
         print(f"round {number + 1}: {1000 * starts[-1].import_seconds:.1f} ms", flush=True)
     print_table(starts)
-    if options.json:
-        figures = {
-            "import_seconds_beyond_core": round(statistics.median(one.import_seconds for one in starts), 4),
-            "load_seconds": round(statistics.median(one.load_seconds for one in starts), 4),
-        }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "import_seconds_beyond_core": round(statistics.median(one.import_seconds for one in starts), 4),
+        "load_seconds": round(statistics.median(one.load_seconds for one in starts), 4),
+    }
+    support.write_json(options.json, figures)
 
 
 if __name__ == "__main__":

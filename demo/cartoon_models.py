@@ -1,6 +1,7 @@
 """The shipped models that really talk: tiny ones, trained on drawn faces and synthetic voices.
 
-`demo/models/README.md` says how they were made and what they cannot do, `demo/training/` makes them.
+`demo/models/README.md` says how they were made and what they cannot do; `tools/train_vae.py` and
+`tools/train_talk.py` make them.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from environment import Environment, SetupError, link_pack
+from environment import Environment, SetupError, find_core, link_pack
 
 START_TIMEOUT_SECONDS = 240
 STOP_TIMEOUT_SECONDS = 10
@@ -41,6 +42,11 @@ class ComfyServer:
         self.url = ""
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def here(cls, base: Path, arguments: tuple[str, ...] = ()) -> ComfyServer:
+        """A server in the environment that this process runs in."""
+        return cls(Environment(Path(sys.prefix), find_core()), base, arguments)
 
     def __enter__(self) -> ComfyServer:
         self.start()

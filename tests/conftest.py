@@ -6,7 +6,6 @@ so the root never goes on `sys.path`, the pack is loaded by path under one name.
 
 from __future__ import annotations
 
-import importlib.util
 import lzma
 import shutil
 import sys
@@ -20,23 +19,11 @@ if TYPE_CHECKING:
     from comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
-# The demo's modules make environments, servers and tiny models; behind everything else, so that they hide nothing.
-sys.path.append(str(ROOT / "demo"))
+sys.path.append(str(ROOT / "tools"))
 
+import in_process  # noqa: E402  (makes the modules of the demo and of the tools importable too)
 
-def load_pack() -> None:
-    """Import the repository as the package `infinitetalk` (once)."""
-    if "infinitetalk" in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(
-        "infinitetalk", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["infinitetalk"] = module
-    spec.loader.exec_module(module)
-
-
-load_pack()
+in_process.load_pack()
 
 
 @pytest.fixture(scope="session")
@@ -60,19 +47,7 @@ def comfy_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Its folder is `COMFYUI_PATH` or the cached one; models, inputs and outputs are looked for in a new, empty place.
     """
-    import environment
-
-    core = environment.find_core()
-    sys.path.insert(0, str(core))
-    arguments, sys.argv = sys.argv, sys.argv[:1]  # some cores read the command line when they are imported
-    try:
-        import comfy.cli_args
-        import utils.install_util  # noqa: F401  (core's `nodes` puts comfy/ in front, whose utils.py would hide it)
-    finally:
-        sys.argv = arguments
-    comfy.cli_args.args.cpu = True
-    comfy.cli_args.args.base_directory = str(tmp_path_factory.mktemp("comfyui"))
-    return core
+    return in_process.import_core(tmp_path_factory.mktemp("comfyui"))
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +59,10 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServ
     import tiny_models
     from comfy_client import ComfyClient
     from comfy_server import ComfyServer
-    from environment import Environment, find_core
 
     base = tmp_path_factory.mktemp("server") / "Comfy UI"
     tiny_models.write_models(base / "models")
-    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+    with ComfyServer.here(base) as running:
         if "InfiniteTalkSampler" not in ComfyClient(running.url).get("/object_info"):
             pytest.fail(f"ComfyUI could not load the pack; its log:\n{running.log()[-1500:]}", pytrace=False)
         yield running

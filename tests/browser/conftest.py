@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import pytest
 import tiny_models
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import CACHE, Environment, find_core
+from environment import CACHE
+from graph_editor import frontend
 from talking_picture import PICTURE, SPEECH
-
-from . import frontend
 
 EDITORS = ("core's editor", "newest editor")
 # ComfyUI 0.3.75 has no setting for previews, only this.
@@ -35,7 +33,7 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServ
     """ComfyUI with the demo's tiny models, started as by somebody who wants to see previews."""
     base = tmp_path_factory.mktemp("editor") / "Comfy UI"
     tiny_models.write_models(base / "models")
-    with ComfyServer(Environment(Path(sys.prefix), find_core()), base, WITH_PREVIEWS) as running:
+    with ComfyServer.here(base, WITH_PREVIEWS) as running:
         for file in (PICTURE, SPEECH):
             shutil.copy(file, base / "input")
         yield running
@@ -48,7 +46,7 @@ def browser() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         unavailable("Browser tests need playwright: pip install playwright.")
-    from .editor import launch
+    from graph_editor.editor import launch
 
     with sync_playwright() as playwright:
         try:
@@ -77,7 +75,7 @@ def newest_editor_files() -> Path:
 @pytest.fixture(scope="session")
 def page_of_editor(browser: Any, comfy_server: ComfyServer, editor_files: Path | None) -> Iterator[Any]:
     """The editor, opened once: tests use `editor`."""
-    from .editor import Editor
+    from graph_editor.editor import Editor
 
     opened = Editor(browser, comfy_server.url, editor_files)
     yield opened

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from comfy_client import ComfyClient
 from environment import ROOT
-
-from .editor import Editor
-from .tiny import load
+from graph_editor.editor import Editor
+from graph_editor.small_graph import load
 
 WORKFLOWS = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json"))
 ALWAYS, BYPASSED = 0, 4  # LiteGraph's modes of nodes

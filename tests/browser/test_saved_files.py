@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 from comfy_client import ComfyClient
+from graph_editor.editor import Editor, Graph
 
-from .editor import Editor, Graph
-from .graphs import meaning, saved_file
+from ..support.graphs import meaning, saved_file
 
 READ_BY_THE_EDITOR = {"mp4 h264": "video/mp4", "mp4 av1": "video/mp4", "webm vp9": "video/webm"}
 # Older editors say that there is no graph, newer ones offer the file as an input.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from comfy_client import ComfyClient
+from graph_editor.editor import Editor, Graph
+from graph_editor.small_graph import load, make_small
 
-from .editor import Editor, Graph
-from .graphs import meaning, saved_file
-from .tiny import load, make_small
+from ..support.graphs import meaning, saved_file
 
 SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from comfy_server import ComfyServer
 from environment import ROOT
-
-from .editor import Editor
+from graph_editor.editor import Editor
 
 CHINESE: dict[str, Any] = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 NODES = sorted(CHINESE)

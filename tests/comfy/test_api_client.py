@@ -23,10 +23,11 @@ import soundfile
 from comfy_client import ComfyClient, Prompt
 from comfy_server import ComfyServer
 from environment import ROOT
+from evaluation import finished
 from talking_picture import PICTURE, find_node, inputs_of
 
-from . import helpers
-from .lossy_proxy import LossyProxy
+from ..support import jobs, media
+from ..support.lossy_proxy import LossyProxy
 
 CLIENT = ROOT / "docs" / "api_client.py"
 DOCUMENT = ROOT / "docs" / "api.md"
@@ -44,8 +45,8 @@ def folder(client: ComfyClient, tmp_path: Path) -> Path:
     Every test has a seed of its own, so that no job is served from the server's cache.
     """
     shutil.copyfile(PICTURE, tmp_path / "face.png")
-    soundfile.write(tmp_path / "speech.wav", helpers.speech(SOUND_SECONDS, 48_000, 2), 48_000, subtype="PCM_16")
-    prompt = helpers.small_prompt(client, tmp_path / "face.png", tmp_path / "speech.wav", seed=uuid.uuid4().int % 2**32)
+    soundfile.write(tmp_path / "speech.wav", media.speech(SOUND_SECONDS, 48_000, 2), 48_000, subtype="PCM_16")
+    prompt = jobs.small_prompt(client, tmp_path / "face.png", tmp_path / "speech.wav", seed=uuid.uuid4().int % 2**32)
     inputs_of(prompt, "LoadImage")["image"] = inputs_of(prompt, "InfiniteTalkLoadAudio")["audio"] = "not there"
     write_graph(tmp_path, prompt)
     return tmp_path
@@ -78,10 +79,10 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def assert_is_the_video(file: Path, folder: Path) -> None:
     """All frames, and the sound of `speech.wav` at its own rate, from the start to the end."""
-    video = helpers.decode(file)
+    video = finished.decode(file)
     wanted, rate = soundfile.read(folder / "speech.wav", always_2d=True)
     assert len(video.frames) == FRAMES
-    assert (video.sound_rate, video.sound.shape[1]) == (rate, wanted.shape[1])
+    assert (video.sample_rate, video.sound.shape[1]) == (rate, wanted.shape[1])
     heard = np.corrcoef(video.sound[: len(wanted), 1], wanted[: len(video.sound), 1])[0, 1]
     assert heard > 0.95
     assert not list(file.parent.glob("*.part"))
@@ -250,8 +251,8 @@ def test_a_stopped_job_is_one_sentence(server: ComfyServer, client: ComfyClient,
 def test_a_job_that_the_server_has_forgotten_is_one_sentence(
     server: ComfyServer, client: ComfyClient, folder: Path, module: ModuleType, picture: Path
 ):
-    running = helpers.small_prompt(client, picture, folder / "speech.wav", steps=200)
-    waiting = helpers.small_prompt(client, picture, folder / "speech.wav")
+    running = jobs.small_prompt(client, picture, folder / "speech.wav", steps=200)
+    waiting = jobs.small_prompt(client, picture, folder / "speech.wav")
     comfy = module.ComfyUI(server.url, report=lambda _: None)
     client.submit(running)
     try:

@@ -15,7 +15,7 @@ import pytest
 from comfy_server import ComfyServer
 from environment import ROOT
 
-from . import helpers
+from ..support import media
 
 IN_PROJECT_VENV = Path(sys.prefix).resolve().parent == ROOT and Path(sys.prefix).name.startswith(".venv")
 needs_project_venv = pytest.mark.skipif(
@@ -29,7 +29,7 @@ def demo(*arguments: object) -> list[str]:
 
 @needs_project_venv
 def test_it_runs_on_a_server_that_is_there(server: ComfyServer, tmp_path: Path):
-    sound = helpers.write_speech(tmp_path, 0.6, rate=32_000, channels=2)
+    sound = media.write_speech(tmp_path, 0.6, rate=32_000, channels=2)
     output = tmp_path / "\u89c6\u9891 folder" / "talk.mp4"
 
     made = subprocess.run(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comfy_client import ComfyClient
+from evaluation import finished
 
-from . import helpers
+from ..support import jobs, media
 
 RATE = 22_050
 
@@ -18,15 +19,15 @@ RATE = 22_050
 def test_the_file_has_exactly_the_frames_of_the_speech_and_its_sound(
     client: ComfyClient, picture: Path, tmp_path: Path, seconds: float
 ):
-    source = helpers.speech(seconds, RATE)
-    sound = helpers.write_sound(tmp_path, source, RATE)
+    source = media.speech(seconds, RATE)
+    sound = media.write_sound(tmp_path, source, RATE)
 
-    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+    file, _ = finished.run(client, jobs.small_prompt(client, picture, sound))
 
-    made = helpers.decode(file)
+    made = finished.decode(file)
     assert len(made.frames) == math.ceil(seconds * 25)
-    assert made.frames_per_second == 25
-    assert made.frames.shape[1:3] == (helpers.SMALL["height"], helpers.SMALL["width"])
+    assert made.frame_rate == 25
+    assert made.frames.shape[1:3] == (jobs.SMALL["height"], jobs.SMALL["width"])
     assert_same_sound(made, source, RATE)
 
 
@@ -34,41 +35,41 @@ def test_the_file_has_exactly_the_frames_of_the_speech_and_its_sound(
 def test_rate_and_channels_are_those_of_the_source(
     client: ComfyClient, picture: Path, tmp_path: Path, rate: int, channels: int
 ):
-    source = helpers.speech(0.9, rate, channels)
-    sound = helpers.write_sound(tmp_path, source, rate)
+    source = media.speech(0.9, rate, channels)
+    sound = media.write_sound(tmp_path, source, rate)
 
-    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+    file, _ = finished.run(client, jobs.small_prompt(client, picture, sound))
 
-    made = helpers.decode(file)
+    made = finished.decode(file)
     assert len(made.frames) == 23
     assert_same_sound(made, source, rate)
 
 
 def test_silence_makes_a_silent_video(client: ComfyClient, picture: Path, tmp_path: Path):
-    sound = helpers.write_sound(tmp_path, np.zeros((RATE // 2, 1)), RATE)
+    sound = media.write_sound(tmp_path, np.zeros((RATE // 2, 1)), RATE)
 
-    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+    file, _ = finished.run(client, jobs.small_prompt(client, picture, sound))
 
-    made = helpers.decode(file)
+    made = finished.decode(file)
     assert len(made.frames) == 13
     assert np.abs(made.sound).max() < 1e-4
 
 
 def test_sound_of_one_sample_makes_one_frame(client: ComfyClient, picture: Path, tmp_path: Path):
-    sound = helpers.write_sound(tmp_path, np.full((1, 1), 0.5), RATE)
+    sound = media.write_sound(tmp_path, np.full((1, 1), 0.5), RATE)
 
-    file, _ = helpers.run(client, helpers.small_prompt(client, picture, sound))
+    file, _ = finished.run(client, jobs.small_prompt(client, picture, sound))
 
-    assert len(helpers.decode(file).frames) == 1
+    assert len(finished.decode(file).frames) == 1
 
 
-def assert_same_sound(made: helpers.Decoded, source: np.ndarray, rate: int) -> None:
+def assert_same_sound(made: finished.Decoded, source: np.ndarray, rate: int) -> None:
     """Sound and picture start at 0, and the sound is the source but for AAC's loss."""
-    assert made.first_frame_seconds == 0
-    assert made.first_sound_seconds == 0
-    assert made.sound_rate == rate
+    assert made.times[0] == 0
+    assert made.sound_start == 0
+    assert made.sample_rate == rate
     assert made.sound.shape[1] == source.shape[1]
-    assert abs(helpers.offset_seconds(made.sound, source, rate)) < 0.001
+    assert abs(media.samples_late(made.sound[:, 0], source[:, 0], rate // 10)) < rate / 1000
     heard = made.sound[: len(source)]
     for channel in range(source.shape[1]):
         assert np.corrcoef(heard[:, channel], source[: len(heard), channel])[0, 1] > 0.98

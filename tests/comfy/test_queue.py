@@ -6,21 +6,22 @@ import time
 from pathlib import Path
 
 from comfy_client import ComfyClient, JobResult
+from evaluation import finished
 from talking_picture import find_node, inputs_of
 
-from . import helpers
+from ..support import jobs, media
 
 
 def test_progress_counts_every_step_of_every_window(client: ComfyClient, picture: Path, tmp_path: Path):
-    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 1.0), steps=3)
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 1.0), steps=3)
 
-    _, result = helpers.run(client, prompt)
+    _, result = finished.run(client, prompt)
 
     # 25 frames: window 0 has 17, window 1 brings 8 of its 12 new ones.
-    counted = [event.data["value"] for event in helpers.sampler_progress(prompt, result.events)]
+    counted = [event.data["value"] for event in jobs.sampler_progress(prompt, result.events)]
     assert counted == sorted(set(counted))  # newer cores leave out a step that follows the last one within a blink
     assert (counted[0], counted[-1]) == (1, 6)
-    assert {event.data["max"] for event in helpers.sampler_progress(prompt, result.events)} == {6}
+    assert {event.data["max"] for event in jobs.sampler_progress(prompt, result.events)} == {6}
     sampler = find_node(prompt, "InfiniteTalkSampler")
     texts = [e.data["text"] for e in result.events if e.kind == "progress_text" and e.data["node"] == sampler]
     steps = [f"Window {window} of 2, step {step} of 3" for window in (1, 2) for step in (1, 2, 3)]
@@ -28,32 +29,32 @@ def test_progress_counts_every_step_of_every_window(client: ComfyClient, picture
 
 
 def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyClient, picture: Path, tmp_path: Path):
-    long_sound, short_sound = helpers.write_speech(tmp_path, 20), helpers.write_speech(tmp_path, 0.3)
-    long_job = helpers.small_prompt(client, picture, long_sound, steps=20)
-    next_job = helpers.small_prompt(client, picture, short_sound)
+    long_sound, short_sound = media.write_speech(tmp_path, 20), media.write_speech(tmp_path, 0.3)
+    long_job = jobs.small_prompt(client, picture, long_sound, steps=20)
+    next_job = jobs.small_prompt(client, picture, short_sound)
 
     with client.connect() as connection:
         stopped, after = JobResult(client.submit(long_job)), JobResult(client.submit(next_job))
         for event in connection.events_of(stopped.prompt_id):
             stopped.events.append(event)
-            steps = len(helpers.sampler_progress(long_job, stopped.events))
+            steps = len(jobs.sampler_progress(long_job, stopped.events))
             if event.kind == "progress" and steps == 3:
                 client.interrupt()
                 asked = time.monotonic()
         after.events = list(connection.events_of(after.prompt_id))
 
-    late = [e for e in helpers.sampler_progress(long_job, stopped.events) if e.seconds > asked]
+    late = [e for e in jobs.sampler_progress(long_job, stopped.events) if e.seconds > asked]
     assert stopped.interrupted
     assert len(late) <= 1
-    assert len(helpers.decode(helpers.saved_file(next_job, client.finish(after))).frames) == 8
+    assert len(finished.decode(jobs.saved_file(next_job, client.finish(after))).frames) == 8
 
 
 def test_history_names_the_file_for_the_graph_editor_and_for_api_clients(
     client: ComfyClient, picture: Path, tmp_path: Path, folders
 ):
-    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3))
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3))
 
-    file, result = helpers.run(client, prompt)
+    file, result = finished.run(client, prompt)
 
     saved = result.outputs[find_node(prompt, "SaveVideoWithAudio")]
     (entry,) = saved["images"]
@@ -69,10 +70,10 @@ def test_history_names_the_file_for_the_graph_editor_and_for_api_clients(
 
 
 def test_an_unchanged_job_is_served_from_the_cache(client: ComfyClient, picture: Path, tmp_path: Path):
-    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3))
-    first, _ = helpers.run(client, prompt)
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3))
+    first, _ = finished.run(client, prompt)
 
-    second, result = helpers.run(client, prompt)
+    second, result = finished.run(client, prompt)
 
     assert result.cached_nodes == set(prompt)
     assert not result.executed_nodes
@@ -80,15 +81,18 @@ def test_an_unchanged_job_is_served_from_the_cache(client: ComfyClient, picture:
 
 
 def test_two_jobs_in_the_queue_make_two_files(client: ComfyClient, picture: Path, tmp_path: Path):
-    first = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3), seed=1)
-    second = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.5, seed=1), seed=2)
+    first = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3), seed=1)
+    second = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.5, seed=1), seed=2)
     inputs_of(second, "SaveVideoWithAudio").update(inputs_of(first, "SaveVideoWithAudio"))  # the same file name too
 
     with client.connect() as connection:
-        jobs = [JobResult(client.submit(first)), JobResult(client.submit(second))]
-        for job in jobs:
+        results = [JobResult(client.submit(first)), JobResult(client.submit(second))]
+        for job in results:
             job.events = list(connection.events_of(job.prompt_id))
 
-    files = [helpers.saved_file(prompt, client.finish(job)) for prompt, job in zip((first, second), jobs, strict=True)]
+    files = [
+        finished.saved_file(prompt, client.finish(job).history)
+        for prompt, job in zip((first, second), results, strict=True)
+    ]
     assert files[0] != files[1]
-    assert [len(helpers.decode(file).frames) for file in files] == [8, 13]
+    assert [len(finished.decode(file).frames) for file in files] == [8, 13]

@@ -10,13 +10,13 @@ from comfy_client import ComfyClient, Prompt
 from talking_picture import inputs_of
 from tiny_models import TinyInfiniteTalk
 
-from . import conftest, helpers
+from ..support import jobs, media, more_models
 
 
 @pytest.fixture
 def prompt(client: ComfyClient, picture: Path, tmp_path: Path) -> Prompt:
     """A job that would work; each test spoils one thing."""
-    return helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 0.3))
+    return jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3))
 
 
 def assert_one_sentence(message: str, *parts: str) -> None:
@@ -35,35 +35,35 @@ def assert_one_sentence(message: str, *parts: str) -> None:
 def test_a_model_file_that_is_not_there(client: ComfyClient, prompt: Prompt, node: str, input_name: str):
     inputs_of(prompt, node)[input_name] = "not_there.safetensors"
 
-    assert_one_sentence(helpers.refusal(client, prompt), "not_there.safetensors", "models/|folder")
+    assert_one_sentence(jobs.refusal(client, prompt), "not_there.safetensors", "models/|folder")
 
 
 def test_a_text_to_video_model_as_base(client: ComfyClient, prompt: Prompt):
-    inputs_of(prompt, "UNETLoader")["unet_name"] = conftest.T2V
+    inputs_of(prompt, "UNETLoader")["unet_name"] = more_models.T2V
 
-    assert_one_sentence(helpers.refusal(client, prompt), "T2V|text.to.video", "I2V|image.to.video")
+    assert_one_sentence(jobs.refusal(client, prompt), "T2V|text.to.video", "I2V|image.to.video")
 
 
 def test_a_base_model_of_another_width(client: ComfyClient, prompt: Prompt):
-    inputs_of(prompt, "UNETLoader")["unet_name"] = conftest.OTHER_WIDTH
+    inputs_of(prompt, "UNETLoader")["unet_name"] = more_models.OTHER_WIDTH
 
-    assert_one_sentence(helpers.refusal(client, prompt), "384", "256")
+    assert_one_sentence(jobs.refusal(client, prompt), "384", "256")
 
 
 def test_a_lora_as_infinitetalk_weights(client: ComfyClient, prompt: Prompt):
-    inputs_of(prompt, "InfiniteTalkModelLoader")["model"] = conftest.LORA
+    inputs_of(prompt, "InfiniteTalkModelLoader")["model"] = more_models.LORA
 
-    assert_one_sentence(helpers.refusal(client, prompt), "LoRA", "InfiniteTalk")
+    assert_one_sentence(jobs.refusal(client, prompt), "LoRA", "InfiniteTalk")
 
 
 def test_a_wav2vec_of_another_width_than_the_weights_expect(
     client: ComfyClient, prompt: Prompt, tiny_infinitetalk: TinyInfiniteTalk
 ):
-    inputs_of(prompt, "InfiniteTalkWav2VecLoader")["model"] = conftest.LARGE_WAV2VEC
+    inputs_of(prompt, "InfiniteTalkWav2VecLoader")["model"] = more_models.LARGE_WAV2VEC
 
     audio = tiny_infinitetalk.audio
     expected = str(audio.layers * audio.hidden)
-    assert_one_sentence(helpers.refusal(client, prompt), "192", expected, "wav2vec")
+    assert_one_sentence(jobs.refusal(client, prompt), "192", expected, "wav2vec")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "notes.wav"])
@@ -72,16 +72,16 @@ def test_a_text_file_as_sound(client: ComfyClient, prompt: Prompt, tmp_path: Pat
     text.write_text("This is not a sound.\n" * 100, encoding="utf-8")
     inputs_of(prompt, "InfiniteTalkLoadAudio")["audio"] = client.upload(text)
 
-    assert_one_sentence(helpers.refusal(client, prompt), "notes", "sound|audio")
+    assert_one_sentence(jobs.refusal(client, prompt), "notes", "sound|audio")
 
 
 def test_a_width_that_is_no_multiple_of_16(client: ComfyClient, prompt: Prompt):
     inputs_of(prompt, "InfiniteTalkSampler")["width"] = 500
 
-    assert_one_sentence(helpers.refusal(client, prompt), "500", "16")
+    assert_one_sentence(jobs.refusal(client, prompt), "500", "16")
 
 
 def test_no_picture(client: ComfyClient, prompt: Prompt):
     del inputs_of(prompt, "InfiniteTalkSampler")["image"]
 
-    assert_one_sentence(helpers.refusal(client, prompt), "picture|image")
+    assert_one_sentence(jobs.refusal(client, prompt), "picture|image")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from comfy_client import ComfyClient, JobResult, Prompt
+from evaluation import finished
 from talking_picture import find_node, inputs_of
 
-from . import conftest, helpers
-from .restarts import KilledServer, frames_in, windows_in
+from ..support import jobs, media, more_models
+from ..support.restarts import KilledServer, frames_in, windows_in
 
 SECONDS, FRAMES, WINDOWS = 1.4, 35, 3
 
@@ -39,7 +40,7 @@ def running(base: KilledServer) -> ComfyClient:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return helpers.write_speech(tmp_path_factory.mktemp("sound"), SECONDS)
+    return media.write_speech(tmp_path_factory.mktemp("sound"), SECONDS)
 
 
 def texts(prompt: Prompt, result: JobResult) -> list[str]:
@@ -66,29 +67,29 @@ def restart(base: KilledServer) -> ComfyClient:
 
 
 def test_a_finished_job_is_not_sampled_again_after_a_restart(base, running, picture, sound):
-    prompt = without_metadata(helpers.small_prompt(running, picture, sound))
-    first, result = helpers.run(running, prompt)
+    prompt = without_metadata(jobs.small_prompt(running, picture, sound))
+    first, result = finished.run(running, prompt)
     assert windows_made(prompt, result) == set(range(1, WINDOWS + 1))
 
-    again, result = helpers.run(restart(base), prompt)
+    again, result = finished.run(restart(base), prompt)
 
     assert texts(prompt, result) == ["Resumed at window 3 of 3: all done"]
     assert "Resumed at window 3 of 3: all done" in base.server.log()
-    assert not helpers.sampler_progress(prompt, result.events)
+    assert not jobs.sampler_progress(prompt, result.events)
     assert again != first
     assert again.read_bytes() == first.read_bytes()
 
 
 def test_a_damaged_window_is_made_again_after_a_restart(base, running, picture, sound):
-    prompt = without_metadata(helpers.small_prompt(running, picture, sound, seed=3))
-    first, _ = helpers.run(running, prompt)
+    prompt = without_metadata(jobs.small_prompt(running, picture, sound, seed=3))
+    first, _ = finished.run(running, prompt)
     base.server.stop()
     file = newest(base) / "window-00002.rgb"
     damaged = bytearray(file.read_bytes())
     damaged[100] ^= 1
     file.write_bytes(damaged)
 
-    again, result = helpers.run(restart(base), prompt)
+    again, result = finished.run(restart(base), prompt)
 
     assert windows_made(prompt, result) == {3}
     assert "window-00002.rgb is damaged" in base.server.log()
@@ -100,7 +101,7 @@ def newest(base: KilledServer) -> Path:
 
 
 def test_an_interrupted_job_goes_on_and_says_so(running, picture, sound):
-    prompt = helpers.small_prompt(running, picture, sound, seed=4)
+    prompt = jobs.small_prompt(running, picture, sound, seed=4)
     with running.connect() as connection:
         stopped = JobResult(running.submit(prompt))
         for event in connection.events_of(stopped.prompt_id):
@@ -110,11 +111,11 @@ def test_an_interrupted_job_goes_on_and_says_so(running, picture, sound):
     assert stopped.interrupted
     assert "Stopped: the finished window of 3 is kept, queue the same graph again to go on" in texts(prompt, stopped)
 
-    file, result = helpers.run(running, prompt)
+    file, result = finished.run(running, prompt)
 
     assert texts(prompt, result)[0] == "Resumed at window 2 of 3"
     assert windows_made(prompt, result) == {2, 3}
-    assert len(helpers.decode(file).frames) == FRAMES
+    assert len(finished.decode(file).frames) == FRAMES
 
 
 def with_images(prompt: Prompt) -> Prompt:
@@ -129,21 +130,21 @@ def pictures(result: JobResult) -> int:
 
 
 def test_images_that_are_connected_later_come_from_the_disk(running, picture, sound):
-    prompt = helpers.small_prompt(running, picture, sound, seed=5)
-    helpers.run(running, prompt)
+    prompt = jobs.small_prompt(running, picture, sound, seed=5)
+    finished.run(running, prompt)
 
-    _, result = helpers.run(running, with_images(prompt))
+    _, result = finished.run(running, with_images(prompt))
 
     assert pictures(result) == FRAMES
     assert windows_made(prompt, result) == set()
 
 
 def test_a_job_whose_images_were_connected_first_is_not_sampled_again_without_them(running, picture, sound):
-    prompt = helpers.small_prompt(running, picture, sound, seed=6)
-    _, result = helpers.run(running, with_images(prompt))
+    prompt = jobs.small_prompt(running, picture, sound, seed=6)
+    _, result = finished.run(running, with_images(prompt))
     assert pictures(result) == FRAMES
 
-    _, result = helpers.run(running, prompt)
+    _, result = finished.run(running, prompt)
 
     assert windows_made(prompt, result) == set()
 
@@ -151,9 +152,9 @@ def test_a_job_whose_images_were_connected_first_is_not_sampled_again_without_th
 def test_images_that_would_fill_the_ram_are_memory_mapped(base, picture, sound, monkeypatch):
     monkeypatch.setenv("INFINITETALK_IMAGE_RAM_SHARE", "0")
     client = restart(base)
-    prompt = helpers.small_prompt(client, picture, sound, seed=5)
+    prompt = jobs.small_prompt(client, picture, sound, seed=5)
 
-    _, result = helpers.run(client, with_images(prompt))
+    _, result = finished.run(client, with_images(prompt))
 
     assert pictures(result) == FRAMES
     assert windows_made(prompt, result) == set()
@@ -163,7 +164,7 @@ def test_images_that_would_fill_the_ram_are_memory_mapped(base, picture, sound, 
 
 def with_lora(prompt: Prompt, strength: float) -> Prompt:
     loader = find_node(prompt, "UNETLoader")
-    inputs = {"model": [loader, 0], "lora_name": conftest.LORA, "strength_model": strength}
+    inputs = {"model": [loader, 0], "lora_name": more_models.LORA, "strength_model": strength}
     changed = {**prompt, "lora": {"class_type": "LoraLoaderModelOnly", "inputs": inputs}}
     inputs_of(changed, "InfiniteTalkSampler")["model"] = ["lora", 0]
     return changed
@@ -172,13 +173,13 @@ def with_lora(prompt: Prompt, strength: float) -> Prompt:
 def test_a_changed_lora_strength_is_another_job_and_the_former_one_goes_on_after_a_restart(
     base, running, picture, sound
 ):
-    prompt = without_metadata(helpers.small_prompt(running, picture, sound, seed=7))
-    full, _ = helpers.run(running, with_lora(prompt, 1.0))
-    other, result = helpers.run(running, with_lora(prompt, 0.5))
+    prompt = without_metadata(jobs.small_prompt(running, picture, sound, seed=7))
+    full, _ = finished.run(running, with_lora(prompt, 1.0))
+    other, result = finished.run(running, with_lora(prompt, 0.5))
     assert windows_made(prompt, result) == {1, 2, 3}
     assert other.read_bytes() != full.read_bytes()
 
-    again, result = helpers.run(restart(base), with_lora(prompt, 1.0))
+    again, result = finished.run(restart(base), with_lora(prompt, 1.0))
 
     assert windows_made(prompt, result) == set()
     assert again.read_bytes() == full.read_bytes()
@@ -193,8 +194,8 @@ def test_two_servers_on_one_folder_make_the_same_video_without_disturbing_each_o
 
     def job(one: KilledServer) -> None:
         client = ComfyClient(one.server.url)
-        prompt = without_metadata(helpers.small_prompt(client, picture, sound, seed=8))
-        files[one.server.url], _ = helpers.run(client, prompt)
+        prompt = without_metadata(jobs.small_prompt(client, picture, sound, seed=8))
+        files[one.server.url], _ = finished.run(client, prompt)
 
     try:
         for one in (base, other):
@@ -226,8 +227,8 @@ def test_a_full_disk_in_the_middle_is_named_and_the_job_goes_on_when_there_is_ro
     try:
         monkeypatch.setenv("INFINITETALK_RUNS_FOLDER", str(disk / "runs"))
         client = restart(base)
-        sound = helpers.write_speech(tmp_path, 4.0)  # 100 frames of 48 × 32: 0.46 MB, eight windows
-        prompt = helpers.small_prompt(client, picture, sound, seed=9)
+        sound = media.write_speech(tmp_path, 4.0)  # 100 frames of 48 × 32: 0.46 MB, eight windows
+        prompt = jobs.small_prompt(client, picture, sound, seed=9)
         with client.connect() as connection:
             failed = JobResult(client.submit(prompt))
             for event in connection.events_of(failed.prompt_id):
@@ -239,10 +240,10 @@ def test_a_full_disk_in_the_middle_is_named_and_the_job_goes_on_when_there_is_ro
         assert failed.error["exception_type"].endswith("UserError")
 
         (disk / "ballast").unlink()
-        file, result = helpers.run(client, prompt)
+        file, result = finished.run(client, prompt)
 
         assert texts(prompt, result)[0].startswith("Resumed at window 3 of")
-        assert len(helpers.decode(file).frames) == 100
+        assert len(finished.decode(file).frames) == 100
     finally:
         base.server.stop()
         subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from comfy_client import ComfyClient, Prompt
+from evaluation.finished import saved_file
 from talking_picture import inputs_of
 
-from . import helpers
-from .restarts import KilledServer, Life, frames_in, video_of
+from ..support import jobs, media
+from ..support.restarts import KilledServer, Life, frames_in
 
 KILLS_PER_JOB = 6
 KILLS = int(os.environ.get("INFINITETALK_TEST_KILLS", KILLS_PER_JOB))
@@ -37,7 +38,7 @@ def make_prompt(server: KilledServer, picture: Path, sound: Path, seed: int) -> 
     """The small graph with the kill point between picture and sampler, and a file that holds no metadata."""
     if not server.server.is_running():
         server.server.start()
-    prompt = helpers.small_prompt(ComfyClient(server.server.url), picture, sound, seed=seed)
+    prompt = jobs.small_prompt(ComfyClient(server.server.url), picture, sound, seed=seed)
     sampler = inputs_of(prompt, "InfiniteTalkSampler")
     prompt["kill"] = {"class_type": "KillPoint", "inputs": {"image": sampler["image"]}}
     sampler["image"] = ["kill", 0]
@@ -58,7 +59,7 @@ def test_a_job_killed_again_and_again_ends_with_the_same_video(
     killed_server: KilledServer, picture: Path, tmp_path: Path
 ):
     chance = random.Random(5)
-    sound = helpers.write_speech(tmp_path, SECONDS)
+    sound = media.write_speech(tmp_path, SECONDS)
     kills = 0
     for seed in itertools.count():
         if kills >= KILLS:
@@ -81,7 +82,7 @@ def test_a_job_killed_again_and_again_ends_with_the_same_video(
         assert finished["status"]["status_str"] == "success", life.log[-3000:]
         assert_no_window_made_twice(lives)
         (folder,) = killed_server.run_folders()
-        stored, saved = frames_in(folder), video_of(prompt, finished)
+        stored, saved = frames_in(folder), saved_file(prompt, finished)
         killed_server.clear_runs()
 
         inputs_of(prompt, "InfiniteTalkSampler")["resume"] = False
@@ -89,7 +90,7 @@ def test_a_job_killed_again_and_again_ends_with_the_same_video(
         assert life.done == list(range(1, WINDOWS + 1)), "the comparison was not made anew"
         (folder,) = killed_server.run_folders()
         assert stored == frames_in(folder)
-        assert saved.read_bytes() == video_of(prompt, unbroken).read_bytes()
+        assert saved.read_bytes() == saved_file(prompt, unbroken).read_bytes()
         killed_server.clear_runs()
         killed_server.server.stop()  # it has the kill point's result in its cache
         assert kills >= (seed + 1) * KILLS_PER_JOB // 2, "too many of the moments never came: the test tests too little"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from comfy_client import ComfyClient, ComfyError, Prompt
+from evaluation import finished
 
-from . import helpers
+from ..support import media
 
 FRAMES, FPS = 12, 24.0
 
@@ -44,23 +45,23 @@ def refusal(client: ComfyClient, prompt: Prompt) -> str:
 
 
 def test_pictures_and_any_sound_become_a_file(client, tmp_path):
-    sound = helpers.write_speech(tmp_path, 2.0, rate=8000)
-    file, _ = helpers.run(client, saving(client, sound))
-    video = helpers.decode(file)
+    sound = media.write_speech(tmp_path, 2.0, rate=8000)
+    file, _ = finished.run(client, saving(client, sound))
+    video = finished.decode(file)
     assert video.frames.shape == (FRAMES, 32, 48, 3)
-    assert video.frames_per_second == FPS
-    assert video.sound_rate == 8000
+    assert video.frame_rate == FPS
+    assert video.sample_rate == 8000
     assert abs(len(video.sound) / 8000 - FRAMES / FPS) <= 1024 / 8000  # one AAC frame
 
 
 def test_sound_can_be_kept_longer_than_the_picture(client, tmp_path):
-    sound = helpers.write_speech(tmp_path, 2.0)
-    file, _ = helpers.run(client, saving(client, sound, audio_fit="keep all"))
-    assert len(helpers.decode(file).sound) / 22_050 == pytest.approx(2.0, abs=0.05)
+    sound = media.write_speech(tmp_path, 2.0)
+    file, _ = finished.run(client, saving(client, sound, audio_fit="keep all"))
+    assert len(finished.decode(file).sound) / 22_050 == pytest.approx(2.0, abs=0.05)
 
 
 def test_cores_video_goes_in_and_ours_goes_into_core(client, tmp_path):
-    prompt = saving(client, helpers.write_speech(tmp_path, 0.5))
+    prompt = saving(client, media.write_speech(tmp_path, 0.5))
     prompt["core"] = {
         "class_type": "CreateVideo",
         "inputs": {"images": ["pictures", 0], "audio": ["sound", 0], "fps": 30.0},
@@ -71,23 +72,23 @@ def test_cores_video_goes_in_and_ours_goes_into_core(client, tmp_path):
         "class_type": "SaveVideo",
         "inputs": {"video": ["save", 0], "filename_prefix": "tests/core", "format": "auto", "codec": "auto"},
     }
-    file, result = helpers.run(client, prompt)
-    video = helpers.decode(file)
-    assert (len(video.frames), video.frames_per_second) == (FRAMES, 30.0)
-    assert video.sound_rate == 22_050
+    file, result = finished.run(client, prompt)
+    video = finished.decode(file)
+    assert (len(video.frames), video.frame_rate) == (FRAMES, 30.0)
+    assert video.sample_rate == 22_050
     assert result.outputs["back"]["images"]
 
 
 @pytest.mark.parametrize("prefix", ["../../x", "a/../../../x", "/etc/x", ""])
 def test_a_prefix_cannot_leave_the_output_folder(client, folders, prefix):
     sentence = refusal(client, saving(client, filename_prefix=prefix))
-    assert "filename_prefix" in sentence or "prefix" in sentence
+    assert "filename_prefix" in sentence
     assert not (folders.output.parent.parent / "x_00001_.mp4").exists()
 
 
 @pytest.mark.parametrize("prefix", ["tests/-i", "tests/100%", "tests/\u804a\u5929 \U0001f642", "tests/a b'c"])
 def test_odd_prefixes_are_names_and_never_options(client, prefix):
-    file, _ = helpers.run(client, saving(client, filename_prefix=prefix))
+    file, _ = finished.run(client, saving(client, filename_prefix=prefix))
     assert file.name.startswith(prefix.removeprefix("tests/"))
     assert file.stat().st_size > 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comfy_client import ComfyClient, ComfyError, JobResult, Prompt
+from evaluation import finished
 from infinitetalk.sync import plot
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.formats import FORMATS
@@ -19,9 +20,9 @@ from infinitetalk.video_io.save.writer import SaveSettings, save_video
 from PIL import Image
 from talking_picture import find_node
 
-from ..unit.sync.faces import talking, voice
-from ..unit.sync.marks import marked_columns, marks_stand_at
-from . import helpers
+from ..support import jobs, media
+from ..support.plot_marks import marked_columns, marks_stand_at
+from ..support.talking_faces import talking, voice
 
 FPS = 25
 
@@ -58,12 +59,12 @@ def talking_file(client: ComfyClient, tmp_path: Path) -> str:
 
 
 def test_the_samplers_video_is_plotted_with_its_seams(client: ComfyClient, picture: Path, tmp_path: Path):
-    prompt = helpers.small_prompt(client, picture, helpers.write_speech(tmp_path, 2.0))
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 2.0))
     prompt = with_plot(prompt, video=[find_node(prompt, "InfiniteTalkSampler"), 0])
-    file, result = helpers.run(client, prompt)
-    frames = len(helpers.decode(file).frames)
-    step = helpers.SMALL["window_frames"] - helpers.SMALL["motion_frames"]
-    seams = range(helpers.SMALL["window_frames"], frames, step)
+    file, result = finished.run(client, prompt)
+    frames = len(finished.decode(file).frames)
+    step = jobs.SMALL["window_frames"] - jobs.SMALL["motion_frames"]
+    seams = range(jobs.SMALL["window_frames"], frames, step)
     assert len(seams) == 3
     pixels = saved_plot(client, result, tmp_path)
     assert pixels.shape == (plot.HEIGHT, plot.WIDTH, 3)
@@ -98,7 +99,7 @@ def test_images_are_plotted_at_their_rate_with_a_sound_of_their_own(
 
 
 def test_another_sound_can_stand_in_for_the_videos_own(client: ComfyClient, talking_file: str, tmp_path: Path):
-    other = helpers.write_sound(tmp_path, voice(6, 2).wave[:, None], 16_000)
+    other = media.write_sound(tmp_path, voice(6, 2).wave[:, None], 16_000)
     load = {
         "load": {"class_type": "LoadVideo", "inputs": {"file": talking_file}},
         "sound": {

@@ -7,29 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comfy_client import ComfyClient, Prompt
+from evaluation import finished
 from PIL import Image
 from talking_picture import find_node, inputs_of
 
-from . import conftest, helpers
+from ..support import jobs, media, more_models
 
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
     """One window of speech and a few frames of the next."""
-    return helpers.write_speech(tmp_path, 0.8)
+    return media.write_speech(tmp_path, 0.8)
 
 
 @pytest.fixture
 def plain(client: ComfyClient, picture: Path, sound: Path) -> np.ndarray:
     """Frames of the job that the others are compared with, `[F, H, W, 3]`."""
-    return frames_of(client, helpers.small_prompt(client, picture, sound))
+    return frames_of(client, jobs.small_prompt(client, picture, sound))
 
 
 def frames_of(client: ComfyClient, prompt: Prompt) -> np.ndarray:
     """Frames of a job, saved without loss of detail worth mentioning."""
     inputs_of(prompt, "SaveVideoWithAudio")["crf"] = 0
-    file, _ = helpers.run(client, prompt)
-    return helpers.decode(file).frames
+    file, _ = finished.run(client, prompt)
+    return finished.decode(file).frames
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
@@ -38,23 +39,23 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_the_same_job_computed_twice_is_the_same_file_to_the_bit(client: ComfyClient, picture: Path, sound: Path):
-    prompt = helpers.small_prompt(client, picture, sound, resume=False)
+    prompt = jobs.small_prompt(client, picture, sound, resume=False)
     inputs_of(prompt, "SaveVideoWithAudio")["save_metadata"] = False
-    first, _ = helpers.run(client, prompt)
+    first, _ = finished.run(client, prompt)
 
     client.post("/free", {"unload_models": True, "free_memory": True})  # forget models and cached results
-    second, result = helpers.run(client, prompt)
+    second, result = finished.run(client, prompt)
 
     assert find_node(prompt, "InfiniteTalkSampler") in result.executed_nodes
-    assert helpers.sampler_progress(prompt, result.events), "nothing was sampled"
+    assert jobs.sampler_progress(prompt, result.events), "nothing was sampled"
     assert second != first
     assert second.read_bytes() == first.read_bytes()
 
 
 def test_other_sound_makes_other_frames(client: ComfyClient, picture: Path, plain: np.ndarray, tmp_path: Path):
-    other = helpers.write_speech(tmp_path, 0.8, seed=3)
+    other = media.write_speech(tmp_path, 0.8, seed=3)
 
-    changed = frames_of(client, helpers.small_prompt(client, picture, other))
+    changed = frames_of(client, jobs.small_prompt(client, picture, other))
 
     assert changed.shape == plain.shape
     assert difference(changed, plain) > 0.2
@@ -63,11 +64,11 @@ def test_other_sound_makes_other_frames(client: ComfyClient, picture: Path, plai
 def test_a_lora_on_the_base_model_changes_the_frames(
     client: ComfyClient, picture: Path, sound: Path, plain: np.ndarray
 ):
-    prompt = helpers.small_prompt(client, picture, sound)
+    prompt = jobs.small_prompt(client, picture, sound)
     loader = find_node(prompt, "UNETLoader")
     prompt["lora"] = {
         "class_type": "LoraLoaderModelOnly",
-        "inputs": {"model": [loader, 0], "lora_name": conftest.LORA, "strength_model": 1.0},
+        "inputs": {"model": [loader, 0], "lora_name": more_models.LORA, "strength_model": 1.0},
     }
     inputs_of(prompt, "InfiniteTalkSampler")["model"] = ["lora", 0]
 
@@ -75,7 +76,7 @@ def test_a_lora_on_the_base_model_changes_the_frames(
 
 
 def test_another_seed_makes_other_frames(client: ComfyClient, picture: Path, sound: Path, plain: np.ndarray):
-    changed = frames_of(client, helpers.small_prompt(client, picture, sound, seed=7))
+    changed = frames_of(client, jobs.small_prompt(client, picture, sound, seed=7))
 
     assert difference(changed, plain) > 0.2
 
@@ -88,7 +89,7 @@ def test_a_picture_with_alpha_is_the_picture_without_it(
     file = tmp_path / "face with alpha.png"
     with_alpha.save(file)
 
-    assert difference(frames_of(client, helpers.small_prompt(client, file, sound)), plain) == 0
+    assert difference(frames_of(client, jobs.small_prompt(client, file, sound)), plain) == 0
 
 
 def test_the_picture_decides_the_frames(
@@ -97,4 +98,4 @@ def test_the_picture_decides_the_frames(
     mirrored = tmp_path / "mirrored.png"
     Image.open(picture).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(mirrored)
 
-    assert difference(frames_of(client, helpers.small_prompt(client, mirrored, sound)), plain) > 0.2
+    assert difference(frames_of(client, jobs.small_prompt(client, mirrored, sound)), plain) > 0.2

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import cartoon_models
 import pytest
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import ROOT, Environment, find_core
-
-sys.path.append(str(ROOT / "demo" / "training"))
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +17,7 @@ def speaker() -> None:
     """The program that speaks; a test that lacks it is a failure in CI and skipped, with the reason, elsewhere."""
     if shutil.which("espeak-ng"):
         return
-    from speech import MISSING
+    from training.speech import MISSING
 
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(MISSING, pytrace=False)
@@ -34,7 +29,7 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServ
     """ComfyUI with the cartoon models only."""
     base = tmp_path_factory.mktemp("cartoons") / "Comfy UI"
     cartoon_models.copy_models(base / "models")
-    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+    with ComfyServer.here(base) as running:
         yield running
 
 

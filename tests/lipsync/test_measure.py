@@ -10,13 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from faces import FPS, Face, Motion, render
+from evaluation import measure
+from evaluation.finished import decode
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from training.faces import FPS, Face, Motion, render
 
-from ..comfy.helpers import decode
-from ..unit.sync.faces import SAMPLE_RATE, voice
-from . import measure
+from ..support.talking_faces import SAMPLE_RATE, voice
 
 SECONDS = 6
 FRAMES = SECONDS * FPS
@@ -133,8 +133,8 @@ def from_file(talk: Talk, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.
     file = tmp_path_factory.mktemp("drawn") / "talk.mp4"
     write_mp4(file, talk.frames, talk.sound)
     decoded = decode(file)
-    assert decoded.first_sound_seconds == pytest.approx(0, abs=0.001)
-    return measure.mouth_opening(decoded.frames, talk.face), drive(decoded.sound, decoded.sound_rate)
+    assert decoded.sound_start == pytest.approx(0, abs=0.001)
+    return measure.mouth_opening(decoded.frames, talk.face), drive(decoded.sound, decoded.sample_rate)
 
 
 def test_the_right_sound_fits_at_once_and_in_every_window(from_file: tuple[np.ndarray, np.ndarray]):

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from cartoon_models import MOTION_FRAMES, WINDOW_FRAMES
 from comfy_client import ComfyClient
-from speech import RATE
+from evaluation import measure
+from evaluation.clips import Clip, talking_prompt, two_speakers_prompt
+from evaluation.finished import decode, run
 from talking_picture import CARTOON_SAMPLER
-
-from ..comfy.helpers import decode, run
-from . import measure
-from .cartoon import Clip, talking_prompt, two_speakers_prompt
+from training.speech import RATE
 
 CLIPS, SECONDS = 3, 6
 FRAMES = SECONDS * measure.FPS
@@ -41,7 +40,7 @@ class Talk:
         file, _ = run(client, talking_prompt(client, clip, folder, **sampler))
         decoded = decode(file)
         assert len(decoded.frames) == FRAMES
-        return cls(clip, decoded.frames, measure.opening_for(decoded.sound, decoded.sound_rate, FRAMES))
+        return cls(clip, decoded.frames, measure.opening_for(decoded.sound, decoded.sample_rate, FRAMES))
 
     @cached_property
     def opening(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 from environment import ROOT, find_core
 
-from .registry import packed_files
+from ..support.registry import packed_files
 
 
 def requirement_lines() -> list[str]:

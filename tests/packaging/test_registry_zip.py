@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -15,10 +14,10 @@ import talking_picture
 import tiny_models
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import ROOT, Environment, find_core
+from environment import ROOT
 from talking_picture import PICTURE, SPEECH, find_node, inputs_of
 
-from .registry import packed_files, unpack
+from ..support.registry import packed_files, unpack
 
 PACK_NAME = "infinitetalk"  # the Manager names the folder of a Registry pack by its id
 IN_THE_ZIP = {
@@ -57,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     tiny_models.write_models(base / "models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comfy_server, "link_pack", lambda custom_nodes: unpack(custom_nodes, PACK_NAME))
-        with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+        with ComfyServer.here(base) as running:
             yield running
 
 
@@ -102,7 +101,7 @@ def test_the_unpacked_zip_serves_its_scripts_texts_help_and_templates(server: Co
     for file in served:
         address = f"/extensions/{PACK_NAME}/{file.relative_to('web')}"
         assert get(server, address) == (ROOT / file).read_bytes()
-        assert file.suffix != ".js" or address in listed
+        assert (address in listed) == (file.suffix == ".js")
     texts = json.loads(get(server, "/i18n"))
     assert "SaveVideoWithAudio" in texts["zh"]["nodeDefs"]
     templates = json.loads(get(server, "/workflow_templates"))

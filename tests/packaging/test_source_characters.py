@@ -6,7 +6,7 @@ import re
 
 from environment import ROOT
 
-from .registry import tracked_files
+from ..support.registry import tracked_files
 
 
 def not_cp1252(text: str) -> set[str]:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ..support.golden_job import golden_job
+
 
 @pytest.fixture(autouse=True)
 def _no_gradients() -> Iterator[None]:
@@ -46,6 +48,7 @@ def multi(golden_dir: Path) -> dict[str, torch.Tensor]:
     return load_file(golden_dir / "dit_multi.safetensors")
 
 
-def padded(text: torch.Tensor) -> torch.Tensor:
-    """Text rows as core's encoder gives them: zeros up to 512. `[L, 4096]` -> `[1, 512, 4096]`."""
-    return torch.nn.functional.pad(text.float(), (0, 0, 0, 512 - text.shape[0]))[None]
+@pytest.fixture
+def job(models: SimpleNamespace):
+    """A small job on the golden models."""
+    return golden_job(models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,16 +9,12 @@ import torch
 
 
 def main() -> None:
-    spec = importlib.util.spec_from_file_location("conftest", Path(__file__).parents[1] / "conftest.py")
-    conftest = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(conftest)
-    import environment
+    golden = Path(sys.argv[1])
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+    import in_process
 
-    sys.path.insert(0, str(environment.find_core()))
-    golden, sys.argv = Path(sys.argv[1]), sys.argv[:1]
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = True
+    in_process.import_core()
+    in_process.load_pack()
     import comfy.sd
     from comfy_extras import nodes_easycache
     from infinitetalk.wanvideo.resume.digest import Digester

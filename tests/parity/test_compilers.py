@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from .small_job import make_job, run
+from ..support.two_window_job import make_job, run
 
 # Compiled and plain may differ by so much of what the audio changes.
 TOLERANCE = 1e-3

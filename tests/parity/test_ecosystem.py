@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from .small_job import FRAMES, Steps, make_job, run
+from ..support.two_window_job import FRAMES, Steps, make_job, run
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from .test_fingerprint import FRAMES, job  # noqa: F401  (the fixture)
+from ..support.golden_job import FRAMES, with_lora
 
 
 @pytest.fixture
-def small(job):  # noqa: F811
+def small(job):
     """The job of the fingerprint's tests in three quick windows: one step, one pass, a quarter of the pixels."""
     from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
@@ -176,8 +176,6 @@ def test_other_errors_of_the_decoder_are_not_hidden(models, monkeypatch):
 
 
 def test_a_changed_lora_strength_begins_a_run_of_its_own(small, run, caplog):
-    from .test_fingerprint import with_lora
-
     caplog.set_level(logging.INFO)
     full, half = (dataclasses.replace(small, model=with_lora(small.model, strength)) for strength in (1.0, 0.5))
     first = run(full)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .conftest import padded
+from ..support.golden_job import padded
 
 TOLERANCE = 2e-4  # the golden README's for one forward; measured at most 6e-5
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .conftest import padded
+from ..support.golden_job import padded
 
 # Tolerances of the golden README for the whole loop; its guided prediction is model errors times up to 9.
 LATENT_TOLERANCE, FRAME_TOLERANCE = 2e-3, 5e-4
@@ -89,10 +89,7 @@ def run_variant(variant, golden, common, single, models):
 def test_loop_equals_the_reference(variant, golden_dir, common, single, models):
     from infinitetalk.wanvideo.schedule import infinitetalk_sigmas
 
-    path = golden_dir / f"loop_{variant}.safetensors"
-    if not path.exists():
-        pytest.skip("only in the whole golden set, which is too large for the repository")
-    golden = load_file(path)
+    golden = load_file(golden_dir / f"loop_{variant}.safetensors")
     finished, clip = run_variant(variant, golden, common, single, models)
     assert torch.allclose(infinitetalk_sigmas(STEPS, SHIFT) * 1000, golden["timesteps"], atol=1e-3)
     for window, ours in enumerate(finished):

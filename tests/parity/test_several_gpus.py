@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .small_job import make_job, run
+from ..support.two_window_job import make_job, run
 
 ONE, OTHER = torch.device("cpu"), torch.device("cpu", 0)
 

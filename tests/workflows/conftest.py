@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
-from environment import Environment, find_core
 
-from .example_media import write_media
-from .stand_ins import write_stand_ins
-
-SPEECH_SECONDS = 1.0
+from ..support.stand_ins import write_stand_ins
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +17,7 @@ def examples_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyS
     """The server; apart from the common one, whose core no extension may change."""
     base = tmp_path_factory.mktemp("examples") / "Comfy UI"
     write_stand_ins(base)
-    write_media(base / "input", SPEECH_SECONDS)
-    with ComfyServer(Environment(Path(sys.prefix), find_core()), base) as running:
+    with ComfyServer.here(base) as running:
         yield running
 
 

@@ -19,11 +19,12 @@ import pytest
 import soundfile
 from comfy_client import ComfyClient, Prompt
 from environment import ROOT
+from evaluation.finished import run
+from examples.media import VIDEO_RATE
 from media_facts import MediaFacts, measure
-from talking_picture import find_node, inputs_of
+from talking_picture import inputs_of
 
-from .conftest import SPEECH_SECONDS
-from .example_media import VIDEO_RATE
+from ..support.stand_ins import SPEECH_SECONDS
 
 SHIPPED = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
 RELEASED = sorted((ROOT / "tests" / "frozen").glob("*/*.json"))
@@ -73,14 +74,6 @@ def small(file: Path) -> Prompt:
     return prompt
 
 
-def run(client: ComfyClient, prompt: Prompt) -> Path:
-    """Queue a prompt that must succeed; returns the saved file."""
-    result = client.run(prompt)
-    assert not result.error, result.error_message + "\n" + "".join(result.error.get("traceback", []))
-    (entry,) = result.outputs[find_node(prompt, "SaveVideoWithAudio")]["gifs"]
-    return Path(entry["fullpath"])
-
-
 def sound_of(file: Path) -> np.ndarray:
     """The first channel of a file's sound, `[T]`."""
     if file.suffix == ".flac":
@@ -125,10 +118,10 @@ def test_every_example_has_a_promise():
 @pytest.mark.parametrize("file", GRAPHS, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_a_graph_makes_the_file_that_it_promises(client: ComfyClient, input_folder: Path, file: Path):
     prompt, promise = small(file), PROMISES[file.stem]
-    check(run(client, prompt), promise, input_folder)
+    check(run(client, prompt)[0], promise, input_folder)
     if file.stem in CORES_VIDEOS:  # sound can be added to core's videos, and left out
         other = toggle_sound(prompt, promise)
-        check(run(client, prompt), other, input_folder)
+        check(run(client, prompt)[0], other, input_folder)
 
 
 def test_the_template_browser_offers_every_example_with_its_picture(client: ComfyClient):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from infinitetalk.audio.heap import _malloc_trim, give_back
 
 BLOCKS, BLOCK_BYTES = 1_000, 100_000  # below the size from which every block gets pages of its own
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """The C library is asked for its function in this test, whatever was found before."""
+    _malloc_trim.cache_clear()
+    yield
+    _malloc_trim.cache_clear()
 
 
 def resident_bytes() -> int:
@@ -30,5 +40,17 @@ def test_freed_memory_in_the_middle_of_the_heap_is_given_back():
     assert len(blocks[0]) == BLOCK_BYTES
 
 
-def test_it_may_be_called_anywhere():
+def test_where_the_allocator_does_without_nothing_is_asked_of_the_c_library(asked_anew, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("Windows has no C library under no name"))
+
+    assert _malloc_trim() is None
+    give_back()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for a function of Linux's C library")
+def test_a_c_library_without_the_function_is_no_error(asked_anew, monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # as musl's: glibc cannot be made to lack it
+
+    assert _malloc_trim() is None
     give_back()

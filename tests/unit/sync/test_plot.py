@@ -17,8 +17,8 @@ from infinitetalk.video_io.read.audio_source import TensorAudio
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from PIL import ImageFont
 
-from .faces import report_on, talking, voice
-from .marks import marked_columns, marks_stand_at
+from ...support.plot_marks import marked_columns, marks_stand_at
+from ...support.talking_faces import report_on, talking, voice
 
 Text = tuple[str, tuple[float, float, float, float]]
 

@@ -18,8 +18,17 @@ from infinitetalk.errors import UserError
 from infinitetalk.sync.box import Box
 from infinitetalk.sync.report import MIN_FRAMES
 
-from . import faces
-from .faces import HEIGHT, MOUTH, MOUTH_OPEN, MOUTH_WIDTH, SAMPLE_RATE, WIDTH, report_on, talking, voice
+from ...support.talking_faces import (
+    HEIGHT,
+    MOUTH,
+    MOUTH_OPEN,
+    MOUTH_WIDTH,
+    SAMPLE_RATE,
+    WIDTH,
+    report_on,
+    talking,
+    voice,
+)
 
 SECONDS = 6
 MOUTH_BOX = Box(*(np.array([MOUTH[0] - 20, MOUTH[1] - 16, 40, 32]) / [WIDTH, HEIGHT, WIDTH, HEIGHT]))
@@ -237,13 +246,13 @@ def test_what_is_not_a_number_is_refused():
 
 
 MEMORY_TEST = """
-import importlib.util, json, resource, sys
+import json, resource, sys
 from fractions import Fraction
 
 root, minutes = sys.argv[1], int(sys.argv[2])
-spec = importlib.util.spec_from_file_location("infinitetalk", f"{root}/__init__.py", submodule_search_locations=[root])
-sys.modules["infinitetalk"] = pack = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
+sys.path.append(f"{root}/tools")
+import in_process
+in_process.load_pack()
 import numpy as np
 from infinitetalk.sync.plot import draw
 from infinitetalk.sync.report import analyze
@@ -270,7 +279,7 @@ print(json.dumps(peak / (2**20 if sys.platform == "darwin" else 2**10)))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process's memory is asked of POSIX")
 def test_a_long_video_needs_hardly_more_memory_than_a_short_one():
-    root = Path(faces.__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[3]
 
     def peak_mb(minutes: int) -> float:
         command = [sys.executable, "-P", "-c", MEMORY_TEST, str(root), str(minutes)]

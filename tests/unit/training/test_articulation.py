@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from articulation import Articulation, articulate
+from training.articulation import Articulation, articulate
 
 FPS = 25
 RATES = pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from faces import FPS, SIZE, SWAY_PIXELS, Face, Motion, mouth_box, render
+from training.faces import FPS, SIZE, SWAY_PIXELS, Face, Motion, mouth_box, render
 
 SEEDS = range(12)
 

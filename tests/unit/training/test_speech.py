@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import speech
-from speech import PEAK, RATE, Library, Line
+from training import speech
+from training.speech import PEAK, RATE, Library, Line
 
 HELD_OUT = pytest.mark.parametrize("held_out", [False, True])
 

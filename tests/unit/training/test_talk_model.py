@@ -22,9 +22,8 @@ FRAMES, SIDE = 33, 12
 @pytest.fixture(scope="module")
 def training(comfy_core: Path) -> SimpleNamespace:
     """The modules of the training; they need core and are imported after it."""
-    import talk_data
-    import talk_model
     import train_talk
+    from training import talk_data, talk_model
 
     return SimpleNamespace(model=talk_model, data=talk_data, train=train_talk)
 
@@ -46,7 +45,7 @@ def talk(training: SimpleNamespace):
 @pytest.fixture(scope="module")
 def folder(training: SimpleNamespace, talk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with all four files; the VAE is an untrained one."""
-    import vae_model
+    from training import vae_model
 
     models = tmp_path_factory.mktemp("models")
     training.model.save_talk_model(talk, models)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import train_vae
-from vae_model import VAE
+from training.vae_model import VAE
 
 WIDTH = 4
 

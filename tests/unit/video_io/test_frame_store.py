@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from infinitetalk.video_io.store.frame_store import KEEP_STATE_EVERY
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, names, open_store  # noqa: E402
-
-sys.path.remove(str(HERE))
+from ...support.known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, names, open_store
 
 
 def test_frames_and_state_come_back_bit_for_bit(tmp_path):

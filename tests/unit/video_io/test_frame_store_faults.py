@@ -15,16 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from environment import ROOT
 from infinitetalk.errors import UserError
 from infinitetalk.video_io import durable
 from infinitetalk.video_io.store import run_search
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, open_store  # noqa: E402
+from ...support.known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, open_store
 
-sys.path.remove(str(HERE))
-
+SUPPORT = ROOT / "tests" / "support"
 KILLS = 60
 
 
@@ -33,7 +31,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(HERE / "killed_writer.py")],
+            [sys.executable, "-P", str(SUPPORT / "killed_writer.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -331,8 +329,8 @@ def test_frames_that_get_lost_while_a_video_is_open_are_named(tmp_path):
 
 def test_two_processes_never_share_a_run(tmp_path):
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[2])\n"
-        "import conftest\n"
+        "import sys; sys.path += sys.argv[1:3]\n"
+        "import in_process; in_process.load_pack()\n"
         "from pathlib import Path\n"
         "from known_frames import add_windows, open_store\n"
         "with open_store(Path(sys.argv[3])) as store:\n"
@@ -340,7 +338,7 @@ def test_two_processes_never_share_a_run(tmp_path):
         "    print(store.folder.name, flush=True)\n"
         "    sys.stdin.readline()\n"
     )
-    command = [sys.executable, "-P", "-c", script, str(HERE), str(HERE.parents[1]), str(tmp_path)]
+    command = [sys.executable, "-P", "-c", script, str(SUPPORT), str(ROOT / "tools"), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as other:
         theirs = other.stdout.readline().strip()
         with open_store(tmp_path) as store:

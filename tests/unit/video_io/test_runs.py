@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -17,11 +16,7 @@ from infinitetalk.video_io.store.run_folders import LOCK_NAME, clean_old_runs, f
 from infinitetalk.video_io.store.settings import RunLimits
 from infinitetalk.video_io.store.stored_video import StoredVideo
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from known_frames import add_windows, frames_of, open_store  # noqa: E402
-
-sys.path.remove(str(HERE))
+from ...support.known_frames import add_windows, frames_of, open_store
 
 DAY = 86400
 

@@ -21,6 +21,8 @@ from infinitetalk.video_io.save.ffmpeg_process import FfmpegError, find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS, X264
 from infinitetalk.video_io.save.writer import VideoError
 
+from ...support import media
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -53,7 +55,7 @@ def interrupt_after(calls: int):
 
 
 @pytest.mark.parametrize("calls", [0, 5, 19])
-def test_an_interrupt_leaves_nothing(save, media, output, calls):
+def test_an_interrupt_leaves_nothing(save, output, calls):
     with pytest.raises(Interrupted):
         save(media.make_pictures(20, 32, 32), media.make_sound(1.0), check=interrupt_after(calls))
     assert list(output.iterdir()) == []
@@ -74,7 +76,7 @@ def test_an_error_of_the_frames_own_leaves_nothing_and_is_passed_on(save, output
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to kill a process with")
 @pytest.mark.parametrize("with_sound", [True, False])
-def test_ffmpeg_killed_at_a_third_leaves_no_file_and_says_so(save, media, output, with_sound):
+def test_ffmpeg_killed_at_a_third_leaves_no_file_and_says_so(save, output, with_sound):
     class Killing(ImageFrames):
         def frames(self):
             for index, frame in enumerate(self.images):
@@ -89,7 +91,7 @@ def test_ffmpeg_killed_at_a_third_leaves_no_file_and_says_so(save, media, output
     assert list(output.iterdir()) == []
 
 
-def test_an_encoder_that_fails_gives_ffmpegs_reason_and_no_file(save, media, output, monkeypatch):
+def test_an_encoder_that_fails_gives_ffmpegs_reason_and_no_file(save, output, monkeypatch):
     broken = dataclasses.replace(X264, arguments=lambda crf: ("-preset", "no-such-preset"))
     monkeypatch.setitem(FORMATS, "mp4 h264", dataclasses.replace(FORMATS["mp4 h264"], encoders=(broken,)))
     with pytest.raises(VideoError, match="no-such-preset"):
@@ -97,15 +99,13 @@ def test_an_encoder_that_fails_gives_ffmpegs_reason_and_no_file(save, media, out
     assert list(output.iterdir()) == []
 
 
-def test_a_killed_save_leaves_no_video_and_its_litter_goes_with_a_later_save(save, media, output, tmp_path):
+def test_a_killed_save_leaves_no_video_and_its_litter_goes_with_a_later_save(save, output, tmp_path):
     code = f"""
-import importlib.util, sys, torch
+import sys, torch
 from pathlib import Path
-root = Path({str(ROOT)!r})
-spec = importlib.util.spec_from_file_location("infinitetalk", root / "__init__.py",
-                                              submodule_search_locations=[str(root)])
-sys.modules["infinitetalk"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["infinitetalk"])
+sys.path.append({str(ROOT / "tools")!r})
+import in_process
+in_process.load_pack()
 from infinitetalk.video_io.save.formats import FORMATS
 from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.audio_fit import AudioFit
@@ -159,14 +159,14 @@ def test_a_full_disk_is_named_and_nothing_is_left_on_it(save, small_disk, name):
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_disk_too_full_for_the_sound_still_gets_the_silent_video(save, media, small_disk):
+def test_a_disk_too_full_for_the_sound_still_gets_the_silent_video(save, small_disk):
     saved = save(media.make_pictures(25, 32, 32), media.make_sound(60.0), fit=AudioFit.KEEP_ALL)
     assert saved.sound is None
     assert "No space left" in saved.warning
     assert list(small_disk.iterdir()) == [saved.path]
 
 
-def test_a_folder_that_cannot_be_written_is_named(save, media, output):
+def test_a_folder_that_cannot_be_written_is_named(save, output):
     output.mkdir()
     blocked = output / "blocked"
     blocked.write_text("a file where a folder is wanted")
@@ -179,14 +179,14 @@ def test_a_folder_that_cannot_be_written_is_named(save, media, output):
         output.chmod(0o700)
 
 
-def test_a_read_only_file_system_is_named(save, media, small_disk):
+def test_a_read_only_file_system_is_named(save, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UserError, match="cannot be written"):
         save(media.make_pictures(2, 16, 16))
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "not executable", "another program", "a folder"])
-def test_a_binary_that_is_no_ffmpeg_is_named_with_the_remedy(save, media, tmp_path, monkeypatch, kind):
+def test_a_binary_that_is_no_ffmpeg_is_named_with_the_remedy(save, tmp_path, monkeypatch, kind):
     path = tmp_path / "rubbish"
     if kind == "another program":
         path = Path(sys.executable)
@@ -211,7 +211,7 @@ def test_no_binary_at_all_is_told_with_the_remedy(monkeypatch):
         find_ffmpeg()
 
 
-def test_a_missing_encoder_gets_a_sentence_with_the_formats_there_are(save, media, fake_ffmpeg):
+def test_a_missing_encoder_gets_a_sentence_with_the_formats_there_are(save, fake_ffmpeg):
     fake_ffmpeg(
         "answer = subprocess.run([real, *arguments], capture_output=True)\n"
         "sys.stdout.buffer.write(b'\\n'.join(l for l in answer.stdout.splitlines() if b'libx26' not in l))\n"
@@ -220,7 +220,7 @@ def test_a_missing_encoder_gets_a_sentence_with_the_formats_there_are(save, medi
         save(media.make_pictures(2, 16, 16))
 
 
-def test_av1_falls_back_to_the_encoder_that_is_there(save, media, fake_ffmpeg):
+def test_av1_falls_back_to_the_encoder_that_is_there(save, fake_ffmpeg):
     fake_ffmpeg(
         "if '-encoders' in arguments:\n"
         "    answer = subprocess.run([real, *arguments], capture_output=True).stdout\n"
@@ -232,7 +232,7 @@ def test_av1_falls_back_to_the_encoder_that_is_there(save, media, fake_ffmpeg):
     assert save(torch.rand(2, 64, 64, 3), format="mp4 av1").frames == 2
 
 
-def test_a_binary_that_dies_at_once_is_reported_with_its_words(save, media, output, fake_ffmpeg):
+def test_a_binary_that_dies_at_once_is_reported_with_its_words(save, output, fake_ffmpeg):
     fake_ffmpeg(
         "if '-encoders' in arguments:\n"
         "    sys.exit(subprocess.run([real, *arguments]).returncode)\n"
@@ -244,7 +244,7 @@ def test_a_binary_that_dies_at_once_is_reported_with_its_words(save, media, outp
     assert list(output.iterdir()) == []
 
 
-def test_much_talk_on_the_error_output_does_not_block(save, media, fake_ffmpeg):
+def test_much_talk_on_the_error_output_does_not_block(save, fake_ffmpeg):
     fake_ffmpeg(
         "if '-encoders' not in arguments:\n"
         "    for _ in range(20000): print('warning ' * 10, file=sys.stderr)\n"
@@ -274,7 +274,7 @@ def test_integer_images_are_refused(save):
 
 
 @pytest.mark.parametrize(("name", "crf"), [("mp4 h264", 52), ("mp4 h265", 63), ("webm vp9", 64), ("mp4 h264", -1)])
-def test_a_crf_that_the_format_has_not_is_refused(save, media, name, crf):
+def test_a_crf_that_the_format_has_not_is_refused(save, name, crf):
     with pytest.raises(UserError, match="set crf"):
         save(media.make_pictures(2, 16, 16), format=name, crf=crf)
 

@@ -9,14 +9,17 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from evaluation.finished import decode
 from infinitetalk.errors import UserError
 from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, has_audio
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS
 
+from ...support import media
+
 
 @pytest.fixture
-def clip(save, media):
+def clip(save):
     """Two seconds with sound, losslessly: its path, its frames and its sound."""
     pictures, sound = media.make_pictures(50, 30, 46), media.make_sound(2.0)
     path = save(pictures, sound, format="mkv ffv1", prefix="clip").path
@@ -35,17 +38,17 @@ def test_a_video_file_gives_its_frames_and_its_sound(clip, in_memory):
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_every_saved_format_can_be_saved_again(save, media, name):
+def test_every_saved_format_can_be_saved_again(save, name):
     first = save(media.make_pictures(12, 48, 64), media.make_sound(0.48), format=name)
     again = save(FileFrames(str(first.path)), FileAudio(str(first.path)), format="mkv ffv1")
-    once, twice = media.decode(first.path), media.decode(again.path)
+    once, twice = decode(first.path), decode(again.path)
     assert np.abs(once.frames.astype(int) - twice.frames).mean() < 1
     assert len(twice.sound) == round(0.48 * twice.sample_rate)
-    assert abs(media.lag_in_samples(twice.sound[:, 0], once.sound[:, 0])) <= twice.sample_rate / 1000
+    assert abs(media.samples_late(twice.sound[:, 0], once.sound[:, 0])) <= twice.sample_rate / 1000
 
 
 @pytest.mark.parametrize(("start", "duration", "first", "count"), [(0.4, 0.8, 10, 20), (1.0, 0.0, 25, 25)])
-def test_a_part_of_a_video_has_the_frames_and_the_sound_of_that_part(clip, media, start, duration, first, count):
+def test_a_part_of_a_video_has_the_frames_and_the_sound_of_that_part(clip, start, duration, first, count):
     path, pictures, sound = clip
     frames, heard = FileFrames(str(path), start, duration), FileAudio(str(path), start, duration)
     assert frames.count == count
@@ -54,10 +57,10 @@ def test_a_part_of_a_video_has_the_frames_and_the_sound_of_that_part(clip, media
     part = np.concatenate(list(heard.blocks()))[:, 0]
     # Matroska's clock ticks in milliseconds, so a part begins within half of one.
     assert abs(len(part) - length) <= 24
-    assert abs(media.lag_in_samples(part, sound[begin : begin + length, 0])) <= 24
+    assert abs(media.samples_late(part, sound[begin : begin + length, 0])) <= 24
 
 
-def test_transparency_and_depth_of_a_file_are_kept(save, media):
+def test_transparency_and_depth_of_a_file_are_kept(save):
     images = media.make_pictures(2, 32, 32, channels=4).clone()
     images[:, :16, :, 3] = 0.5
     clear = FileFrames(str(save(images, format="mkv ffv1").path))
@@ -78,7 +81,7 @@ def test_sound_that_begins_later_than_the_picture_stays_in_its_place(clip, tmp_p
     assert np.allclose(heard[24000:], sound, atol=2**-23)
 
 
-def test_a_phones_rotation_is_applied(save, media, tmp_path):
+def test_a_phones_rotation_is_applied(save, tmp_path):
     upright = save(media.make_pictures(3, 32, 64), crf=1).path
     turned = tmp_path / "turned.mp4"
     command = [find_ffmpeg(), "-v", "error", "-display_rotation", "90", "-i", upright, "-c", "copy", turned]
@@ -94,7 +97,7 @@ def test_a_phones_rotation_is_applied(save, media, tmp_path):
     assert np.abs(np.stack(list(frames.frames())) - expected).max() <= 8  # a wrong turn is some hundred off
 
 
-def test_a_silent_video_has_no_sound_and_a_sound_file_no_picture(save, media, clip, tmp_path):
+def test_a_silent_video_has_no_sound_and_a_sound_file_no_picture(save, clip, tmp_path):
     assert not has_audio(str(save(media.make_pictures(2, 16, 16)).path))
     assert has_audio(str(clip[0]))
     only_sound = tmp_path / "sound.mka"
@@ -122,11 +125,11 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
         FileFrames(str(path))
 
 
-def test_deep_frames_are_packed_on_their_whole_range(save, media):
+def test_deep_frames_are_packed_on_their_whole_range(save):
     class Deep:
         count, height, width, channels, frame_rate = 1, 16, 16, 3, 25
 
         def frames(self):
             yield np.full((16, 16, 3), 32896, np.uint16)
 
-    assert torch.from_numpy(media.decode(save(Deep(), format="mkv ffv1").path).frames.copy()).unique().tolist() == [128]
+    assert torch.from_numpy(decode(save(Deep(), format="mkv ffv1").path).frames.copy()).unique().tolist() == [128]

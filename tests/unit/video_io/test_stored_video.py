@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,11 +17,7 @@ from infinitetalk.video_io.store.frame_store import FrameStore
 from infinitetalk.video_io.store.image_tensor import frames_as_image
 from infinitetalk.video_io.store.stored_video import StoredVideo
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from known_frames import FRAMES, PIXELS, add_windows, frames_of, open_store  # noqa: E402
-
-sys.path.remove(str(HERE))
+from ...support.known_frames import FRAMES, PIXELS, add_windows, frames_of, open_store
 
 RATE = 44100
 

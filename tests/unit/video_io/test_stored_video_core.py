@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from known_frames import FRAMES, PIXELS, add_windows, open_store  # noqa: E402
-
-sys.path.remove(str(HERE))
+from ...support.known_frames import FRAMES, PIXELS, add_windows, open_store
 
 
 @pytest.fixture

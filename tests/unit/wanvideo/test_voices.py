@@ -54,5 +54,5 @@ def test_three_voices_at_once_are_refused_with_the_time():
 def test_a_token_of_a_voice_without_a_position_stands_in_the_background():
     # Two latent frames of two tokens; the tokens look at voice 0 and at voice 2.
     maps = torch.tensor([[[0.9, 0.1, 0.9, 0.1], [0.0, 0.0, 0.0, 0.0], [0.1, 0.9, 0.1, 0.9], [0.0, 0.0, 0.0, 0.0]]])
-    seats = torch.tensor([[[0, 1], [2, 1]]])
-    assert token_coordinates(maps, seats)[0].tolist() == pytest.approx([4.0, 12.0, 12.0, 4.0])
+    voice_per_slot = torch.tensor([[[0, 1], [2, 1]]])
+    assert token_coordinates(maps, voice_per_slot)[0].tolist() == pytest.approx([4.0, 12.0, 12.0, 4.0])

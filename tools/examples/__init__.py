@@ -1,0 +1,1 @@
+"""What is in the example workflows, and how they become graphs of the editor."""

@@ -1,0 +1,119 @@
+"""The talking examples: what they have in common, and what each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from examples.editor_graph import EditorGraph, Model
+from examples.notes import Notes, add_notes
+
+BLUE, GREEN, GOLD, PURPLE = "#3f789e", "#88aa88", "#b58b2a", "#a1309b"
+
+WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+KIJAI = "https://huggingface.co/Kijai"
+I2V = Model("wan2.1_i2v_480p_14B_fp8_scaled.safetensors", "diffusion_models", f"{WAN21}/diffusion_models")
+SINGLE = Model("wan2.1_infiniteTalk_single_fp16.safetensors", "model_patches", f"{WAN21}/model_patches")
+MULTI = Model("wan2.1_infiniteTalk_multi_fp16.safetensors", "model_patches", f"{WAN21}/model_patches")
+WAV2VEC = Model(
+    "wav2vec2-chinese-base_fp16.safetensors", "audio_encoders", f"{KIJAI}/wav2vec2_safetensors/resolve/main"
+)
+VAE = Model("wan_2.1_vae.safetensors", "vae", f"{WAN21}/vae")
+UMT5 = Model("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders", f"{WAN21}/text_encoders")
+CLIP_H = Model("clip_vision_h.safetensors", "clip_vision", f"{WAN21}/clip_vision")
+LIGHTX2V = Model(
+    "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors", "loras",
+    f"{KIJAI}/WanVideo_comfy/resolve/main/Lightx2v",
+)  # fmt: skip
+
+NEGATIVE = ", ".join(
+    ("overexposed, blurry, subtitles, watermark, low quality", "deformed face, deformed hands, extra fingers",
+     "frozen picture")
+)  # fmt: skip
+FAST = {"steps": 6, "shift": 2.0, "text_cfg": 1.0, "audio_cfg": 1.0}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One talking example: what differs from the talking picture."""
+
+    name: str
+    prompt: str
+    infinitetalk: Model = SINGLE
+    fast: bool = False
+    """With the lightx2v LoRA on, and its settings."""
+    two_speakers: bool = False
+    dubbing: bool = False
+    sampler: dict[str, Any] = field(default_factory=dict)
+    """More settings of the sampler."""
+    prefix: str = "InfiniteTalk/talk"
+    note_heights: tuple[int, int, int] = (210, 180, 400)
+
+
+def talk(graph: EditorGraph, example: Talk) -> None:
+    """Add all nodes of a talking example and lay them out.
+
+    The ids of the talking picture's nodes stay for ever, as other people's programs name them: new nodes come last.
+    """
+    if example.dubbing:
+        seen = graph.add("LoadVideo", "Video to dub", file="video.mp4")
+    else:
+        seen = graph.add("LoadImage", "Picture", image="two_people.png" if example.two_speakers else "face.png")
+    voices = [graph.add("InfiniteTalkLoadAudio", "Speech", audio="speech.flac")]
+    wav2vec = graph.add("InfiniteTalkWav2VecLoader", "Load Wav2Vec", loads=WAV2VEC)
+    embeds = graph.add("InfiniteTalkAudioEmbeds", "Audio Embeds", wav2vec=wav2vec, audio_1=voices[0])
+    base = graph.add("UNETLoader", "Wan 2.1 I2V 14B", loads=I2V)
+    weights = graph.add("InfiniteTalkModelLoader", "Load InfiniteTalk", loads=example.infinitetalk)
+    vae = graph.add("VAELoader", "Load VAE", loads=VAE)
+    encoder = graph.add("CLIPLoader", "Load text encoder", loads=UMT5, type="wan")
+    positive = graph.add("CLIPTextEncode", "Prompt", clip=encoder, text=example.prompt)
+    negative = graph.add("CLIPTextEncode", "Negative prompt", clip=encoder, text=NEGATIVE)
+    vision = graph.add("CLIPVisionLoader", "Load CLIP Vision", loads=CLIP_H)
+    sampler = graph.add(
+        "InfiniteTalkSampler", "InfiniteTalk Sampler", infinitetalk=weights, audio_embeds=embeds, vae=vae,
+        positive=positive, negative=negative, clip_vision=vision, seed=42,
+        **({"source_video": seen} if example.dubbing else {"image": seen}),
+        **(FAST if example.fast else {}), **example.sampler,
+    )  # fmt: skip
+    save = graph.add("SaveVideoWithAudio", "Save Video With Audio", video=sampler, filename_prefix=example.prefix)
+    title = "Fast: lightx2v LoRA" if example.fast else "Fast: lightx2v LoRA (off)"
+    lora = graph.add("LoraLoaderModelOnly", title, loads=LIGHTX2V, off=not example.fast, model=base)
+    graph.connect(lora, sampler, "model")
+    masks = []
+    if example.two_speakers:
+        voices.append(graph.add("InfiniteTalkLoadAudio", "Speech, right", audio="speech_2.flac"))
+        graph.connect(voices[1], embeds, "audio_2")
+        voices[0].title = "Speech, left"
+        masks = [graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)]
+        graph.connect(masks[0], sampler, "speaker_masks")
+    add_notes(graph, Notes(example.name, "talking", example.note_heights))
+    graph.column(360)
+    graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
+    graph.column(540)
+    graph.group("Models", GREEN, [base, lora, weights, vae, vision, encoder, wav2vec])
+    graph.column(440)
+    graph.group("Prompt", GOLD, [positive, negative])
+    graph.group("What the mouth follows", PURPLE, [*masks, embeds])
+    graph.column(440)
+    graph.group("Sampling", BLUE, [sampler])
+    graph.column(460)
+    graph.group("Saving", BLUE, [save])
+
+
+HEAD_AND_SHOULDERS = "A person looks into the camera and talks, head and shoulders, natural gestures, soft light."
+TALKS = (
+    Talk("talking_picture", HEAD_AND_SHOULDERS),
+    Talk("talking_picture_lightx2v", HEAD_AND_SHOULDERS, fast=True),
+    Talk(
+        "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
+        infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(220, 220, 400),
+    ),
+    Talk(
+        "dubbing", "A person talks, natural gestures.", dubbing=True, prefix="InfiniteTalk/dub",
+        note_heights=(200, 180, 400),
+    ),
+    Talk(
+        "long_narration", HEAD_AND_SHOULDERS, fast=True, sampler={"color_correction": 1.0},
+        prefix="InfiniteTalk/narration", note_heights=(250, 220, 400),
+    ),
+)  # fmt: skip

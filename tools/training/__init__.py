@@ -1,0 +1,1 @@
+"""Drawn faces, spoken sentences, and the models that learn to make the one talk the other."""
