@@ -16,6 +16,7 @@ def write_durably(path: Path, data: bytes | memoryview) -> int:
     """Write `data` to a new file `path`, flushed to the disk; returns its CRC-32.
 
     An older file of that name is unlinked, never written over: another run may share it by a hard link.
+
     Raises:
         OSError: it cannot be written; no file is left behind.
     """
