@@ -258,7 +258,7 @@ from infinitetalk.sync.plot import draw
 from infinitetalk.sync.report import analyze
 
 class Video:
-    count, height, width, channels, rate = minutes * 1500, 72, 128, 3, Fraction(25)
+    count, height, width, channels, frame_rate = minutes * 1500, 72, 128, 3, Fraction(25)
     def frames(self):
         noise = np.random.default_rng(0).integers(0, 256, (50, self.height, self.width, 3), np.uint8)
         for index in range(self.count):
