@@ -77,7 +77,7 @@ class ProjectedGuidance:
             length = update.norm(p=2, dim=axes, keepdim=True)  # [B, 1, 1, 1, 1]
             update = update * torch.clamp(self.norm_threshold / length, max=1.0)
         # The authors do this in float64, which MPS and some of Intel's GPUs do not have; core samples in float32.
-        direction = torch.nn.functional.normalize(velocity.float(), dim=axes)
-        wide = update.float()
+        wide, direction = update.float(), velocity.float()
+        direction = direction / direction.norm(dim=axes, keepdim=True).clamp(min=1e-12)
         parallel = (wide * direction).sum(dim=axes, keepdim=True) * direction
         return (wide - parallel + self.eta * parallel).to(difference.dtype)

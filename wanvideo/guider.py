@@ -77,7 +77,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
             conditions: one conditioning per name in `Guidance.passes`.
             motion_latents: `[1, 16, Tm, H/8, W/8]` as the VAE gives them.
         """
-        self.original_conds = {}
+        self.original_conds: dict[str, Any] = {}
         self.inner_set_conds({name: conditions[name] for name in self.guidance.passes})
         self._motion = self.model_patcher.model.process_latent_in(motion_latents)
         self._projections = _Projections(self.guidance)
@@ -127,7 +127,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         """Combine the passes. A weighted mean of predictions is the prediction of the weighted mean of velocities."""
         if not self.guidance.apg:
             weights = pass_weights(self.guidance.text_cfg, self.guidance.audio_cfg)
-            return sum(weight * denoised[name] for name, weight in weights.items())
+            return sum((weight * denoised[name] for name, weight in weights.items()), start=torch.zeros_like(x))
         sigma = sigma.reshape(-1, 1, 1, 1, 1)
         velocities = {name: (x - prediction) / sigma for name, prediction in denoised.items()}
         return x - sigma * self._projections.velocity(velocities)

@@ -114,13 +114,15 @@ class Pictures:
         return -int(-index * self._fps // self.source.frame_rate)
 
     def _read(self, index: int) -> Frame:
-        if index < self._position or self._current is None:
-            self._position = -1
-            self._stream = self.source.frames()
+        current = self._current
+        if index < self._position or current is None:
+            self._position, self._stream = 0, self.source.frames()
+            current = next(self._stream)
         while self._position < index:
-            self._current = next(self._stream, self._current)  # a damaged file may hold less than it says
+            current = next(self._stream, current)  # a damaged file may hold less than it says
             self._position += 1
-        return self._current
+        self._current = current
+        return current
 
 
 def _as_tensor(frame: Frame) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import release
 from .model.speakers import TRAINED_SPEAKERS
-from .windows import LATENT_STRIDE, EndPadding, Window, audio_window, latent_frames
+from .windows import AUDIO_WINDOW, LATENT_STRIDE, EndPadding, Window, audio_window, latent_frames
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
@@ -77,13 +77,11 @@ class Voices:
 
     def window(self, window: Window, end_padding: EndPadding) -> Tensor:
         """What a window hears at each slot: `[slots, W, 5, layers, channels]`."""
-        at_slot = self.voice_per_slot_in(window)  # [W, slots]
-        heard = None
+        at_slot = self.voice_per_slot_in(window).T  # [slots, W]
+        heard = torch.zeros(*at_slot.shape, AUDIO_WINDOW, *self.features[0].shape[1:])
         for voice in at_slot.unique().tolist():
             own = audio_window(self.features[voice], self.silence[voice], window.start, window.frames, end_padding)
-            if heard is None:
-                heard = own.new_zeros(at_slot.shape[1], *own.shape)
-            heard[(at_slot == voice).T] = own.expand_as(heard)[(at_slot == voice).T]
+            heard = torch.where((at_slot == voice)[..., None, None, None], own, heard)
             release(self.features[voice])
         return heard
 

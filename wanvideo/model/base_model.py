@@ -23,7 +23,7 @@ def check_base_model(model: ModelPatcher, config: InfiniteTalkConfig) -> None:
     Raises:
         UserError: the model is no Wan 2.1 I2V model, or one of another size than the weights.
     """
-    diffusion_model = uncompiled(model.get_model_object("diffusion_model"))
+    diffusion_model: WanModel = uncompiled(model.get_model_object("diffusion_model"))
     kind = _other_kind(diffusion_model)
     if kind:
         raise UserError(f"The model is {kind}, but InfiniteTalk runs on Wan 2.1 I2V: {NEEDED}.")

@@ -11,7 +11,7 @@ CORE_COMPILE_KEY = "torch.compile"
 """Under which core's `set_torch_compile_wrapper` keeps its wrapper (`comfy_api/torch_helpers`)."""
 
 
-def uncompiled(module: nn.Module) -> nn.Module:
+def uncompiled(module: Any) -> Any:
     """The module itself, without torch.compile's `OptimizedModule` around it."""
     return getattr(module, "_orig_mod", module)
 

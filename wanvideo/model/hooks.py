@@ -13,14 +13,13 @@ are told to drop their guards on `transformer_options`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.conds
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -126,7 +125,7 @@ def find_speakers(args: dict[str, Any]) -> Tensor:
 
 @torch.compiler.disable(recursive=False)
 def hand_audio_to_blocks(
-    executor: Callable[..., Tensor],
+    executor: WrapperExecutor,
     x: Tensor,
     timestep: Tensor,
     context: Tensor,

@@ -16,23 +16,24 @@ from typing import Any
 
 import torch
 from comfy.ldm.flux.math import apply_rope1
+from comfy.ldm.wan.model import WanAttentionBlock, WanModel, WanSelfAttention
 from torch import Tensor, nn
 
 from .compiled import uncompiled
 
 
-def blocks_call_patches(model: nn.Module) -> bool:
+def blocks_call_patches(model: WanModel) -> bool:
     """Whether the blocks of this Wan model call `attn2_patch` themselves."""
     return "attn2_patch" in type(uncompiled(model.blocks[0])).forward.__code__.co_consts
 
 
-def grid_of(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
+def grid_of(model: WanModel, x: Tensor) -> tuple[int, ...]:
     """Tokens along time, height and width for a latent `[B, C, T, H, W]`."""
     return tuple(-(-size // patch) for size, patch in zip(x.shape[2:], model.patch_size, strict=True))
 
 
 @torch.compiler.disable
-def call_with_emulated_patches(executor: Callable[..., Tensor], model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+def call_with_emulated_patches(executor: Callable[..., Tensor], model: WanModel, *args: Any, **kwargs: Any) -> Tensor:
     """`executor(*args, **kwargs)` as newer cores do it; the latent is the first of `args`, the options the last."""
     compiled = list(model.blocks)
     for index, block in enumerate(compiled):
@@ -46,7 +47,7 @@ def call_with_emulated_patches(executor: Callable[..., Tensor], model: nn.Module
 
 
 @contextmanager
-def emulated_block_patches(model: nn.Module, x: Tensor, options: dict[str, Any]) -> Iterator[None]:
+def emulated_block_patches(model: WanModel, x: Tensor, options: dict[str, Any]) -> Iterator[None]:
     """While this is open, `attn1_patch` and `attn2_patch` in `options` are called as newer cores do.
 
     Args:
@@ -77,7 +78,7 @@ def _follow_block(block: nn.Module, index: int, options: dict[str, Any]) -> list
     return [block.register_forward_pre_hook(enter)]
 
 
-def _patch_after_cross_attention(block: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
+def _patch_after_cross_attention(block: WanAttentionBlock, patches: list[Any], options: dict[str, Any]) -> list[Any]:
     """norm2 is the first to see the sum after the cross attention, which the block goes on with: it is changed in
     place, so that the numbers are to the bit those of a block that calls the patches itself.
     """
@@ -91,7 +92,7 @@ def _patch_after_cross_attention(block: nn.Module, patches: list[Any], options: 
     return [block.norm2.register_forward_pre_hook(patch)]
 
 
-def _patch_self_attention(attention: nn.Module, patches: list[Any], options: dict[str, Any]) -> list[Any]:
+def _patch_self_attention(attention: WanSelfAttention, patches: list[Any], options: dict[str, Any]) -> list[Any]:
     """q and k leave their norms without the rotary embedding, which is added here once more; `o` gets the result."""
     seen: dict[str, Any] = {}
 
