@@ -78,6 +78,7 @@ class ProjectedGuidance:
             update = update * torch.clamp(self.norm_threshold / length, max=1.0)
         # The authors do this in float64, which MPS and some of Intel's GPUs do not have; core samples in float32.
         wide, direction = update.float(), velocity.float()
-        direction = direction / direction.norm(dim=axes, keepdim=True).clamp(min=1e-12)
+        length = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)  # [B, 1, 1, 1, 1]
+        direction = direction / length.clamp(min=1e-12)
         parallel = (wide * direction).sum(dim=axes, keepdim=True) * direction
         return (wide - parallel + self.eta * parallel).to(difference.dtype)
