@@ -29,11 +29,12 @@ def load_pack() -> None:
     spec.loader.exec_module(module)
 
 
-def import_core(base_directory: Path | None = None) -> Path:
-    """Make ComfyUI's modules (`comfy`, `folder_paths`, `nodes` ...) importable, on the CPU.
+def import_core(base_directory: Path | None = None, *, cpu: bool = True) -> Path:
+    """Make ComfyUI's modules (`comfy`, `folder_paths`, `nodes` ...) importable.
 
     Args:
         base_directory: where core looks for models, inputs and outputs; its own folder if None.
+        cpu: work on the CPU; else on the device that core chooses.
 
     Returns:
         Folder of ComfyUI: `COMFYUI_PATH` or the cached one.
@@ -49,7 +50,7 @@ def import_core(base_directory: Path | None = None) -> Path:
         import utils.install_util  # noqa: F401  (core's `nodes` puts comfy/ in front, whose utils.py would hide it)
     finally:
         sys.argv = arguments
-    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.cpu = cpu
     if base_directory is not None:
         comfy.cli_args.args.base_directory = str(base_directory)
     return core
