@@ -35,7 +35,7 @@ GRIDS = {"480p": (30, 52), "720p": (45, 80)}
 ONE_VOICE_LIMIT, TWO_VOICES_LIMIT, MEMORY_LIMIT = 1.10, 1.13, 1.15
 STEP_LIMIT_SECONDS = 6
 FINGERPRINT_LIMIT_SECONDS = 2
-BLOCK_ROUNDS = 5
+BLOCK_ROUNDS = 9
 LONG_SOUND_SECONDS = 400
 COMPILED_BLOCKS = 6
 """Of the 40: compiling one costs as long as compiling all, and waiting for the others says nothing."""

@@ -48,7 +48,9 @@ def call_with_emulated_patches(executor: Callable[..., Tensor], model: WanModel,
 
 @contextmanager
 def emulated_block_patches(model: WanModel, x: Tensor, options: dict[str, Any]) -> Iterator[None]:
-    """While this is open, `attn1_patch` and `attn2_patch` in `options` are called as newer cores do.
+    """While this is open, `attn1_patch` and `attn2_patch` in `options` are called nearly as newer cores do.
+
+    An `attn1_patch` sees the keys of the first latent frame alone.
 
     Args:
         model: core's `WanModel`.
@@ -64,7 +66,7 @@ def emulated_block_patches(model: WanModel, x: Tensor, options: dict[str, Any]) 
             if "attn2_patch" in patches:
                 handles += _patch_after_cross_attention(block, patches["attn2_patch"], options)
             if "attn1_patch" in patches:
-                handles += _patch_self_attention(block.self_attn, patches["attn1_patch"], options)
+                handles += _show_self_attention(block.self_attn, patches["attn1_patch"], options)
         yield
     finally:
         for handle in handles:
@@ -92,8 +94,12 @@ def _patch_after_cross_attention(block: WanAttentionBlock, patches: list[Any], o
     return [block.norm2.register_forward_pre_hook(patch)]
 
 
-def _patch_self_attention(attention: WanSelfAttention, patches: list[Any], options: dict[str, Any]) -> list[Any]:
-    """q and k leave their norms without the rotary embedding, which is added here once more; `o` gets the result."""
+def _show_self_attention(attention: WanSelfAttention, patches: list[Any], options: dict[str, Any]) -> list[Any]:
+    """q and k leave their norms without the rotary embedding, which is added here once more; `o` gets the result.
+
+    Of k only the first latent frame is made, which is all that our patch looks at, and q a frame at a time: these
+    cores' own function needs five times the memory of what it turns.
+    """
     seen: dict[str, Any] = {}
 
     def see_freqs(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -106,11 +112,18 @@ def _patch_self_attention(attention: WanSelfAttention, patches: list[Any], optio
         seen["k"] = k
 
     def patch(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        freqs, heads = seen.pop("freqs"), attention.num_heads
-        q, k = (apply_rope1(seen.pop(name).unflatten(-1, (heads, -1)), freqs) for name in ("q", "k"))
+        q, k = (seen.pop(name).unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))  # [B, L, heads, d]
+        freqs = seen.pop("freqs")  # [1, L, 1, d/2, 2, 2]
+        _, rows, columns = options["grid_sizes"]
+        frame = rows * columns
+        turned = torch.empty_like(q)
+        for start in range(0, q.shape[1], frame):
+            tokens = slice(start, start + frame)
+            turned[:, tokens] = apply_rope1(q[:, tokens], freqs[:, tokens])
+        k = apply_rope1(k[:, :frame], freqs[:, :frame])
         x = inputs[0]
         for patch in patches:
-            x = patch({"x": x, "q": q, "k": k, "transformer_options": options})
+            x = patch({"x": x, "q": turned, "k": k, "transformer_options": options})
         return (x,)
 
     return [

@@ -43,10 +43,10 @@ def rotate(x: Tensor, coordinates: Tensor, heads: int) -> Tensor:
     step = max(1, ROTATED_VALUES * length // x.numel())
     for start in range(0, length, step):
         rows = slice(start, start + step)
-        even, odd = pairs[..., rows, :, :, :].float().unbind(-1)  # [B, ..., rows, heads, d/2]
+        even, odd = pairs[..., rows, :, :, :].unbind(-1)  # [B, ..., rows, heads, d/2]
         c, s = cos[..., rows, :, :], sin[..., rows, :, :]
-        turned_pairs[..., rows, :, :, 0] = even * c - odd * s
-        turned_pairs[..., rows, :, :, 1] = odd * c + even * s
+        turned_pairs[..., rows, :, :, 0] = torch.addcmul(even * c, odd, s, value=-1)
+        turned_pairs[..., rows, :, :, 1] = torch.addcmul(odd * c, even, s)
     return turned
 
 
