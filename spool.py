@@ -122,5 +122,5 @@ class Spool:
         except OSError as error:
             raise UserError(
                 f"The disk of {self.folder or tempfile.gettempdir()} took {self.length * self._row_bytes / 1e9:.1f} GB "
-                f"of temporary sound data and then failed ({error.strerror}): make room there and queue again."
+                f"of temporary data and then failed ({error.strerror}): make room there and queue again."
             ) from error

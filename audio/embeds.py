@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..spool import Spool, release
+from ..timebase import exact_frame_rate, frames_of_seconds, samples_covering_frames
 from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
-from .sound import CHUNK_SAMPLES, Sound, audible_frames, exact_fps, frame_count, resampled, samples_of
+from .sound import CHUNK_SAMPLES, Sound, audible_frames, resampled
 from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,9 @@ log = logging.getLogger(__name__)
 COMBINE = ("parallel", "sequential")
 MAX_VOICES = 4
 SILENCE_FRAMES = 85  # after the end: one window of 81 frames, and what the 5-frame windows at its end look ahead
-SILENCE_SECONDS = Fraction(SILENCE_FRAMES, 25)  # the same time at least, at any other frame rate
+TRAINED_FRAME_RATE = Fraction(25)
+MIN_FRAME_RATE, MAX_FRAME_RATE = 1, 240
+SILENCE_SECONDS = SILENCE_FRAMES / TRAINED_FRAME_RATE  # the same time at least, at any other frame rate
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ class AudioEmbeds:
 
     Attributes:
         features: `[frames, layers, channels]`: the encoding of the sound padded with silence to whole frames. Row k
-            belongs to the time k/fps. May be a mapped file.
+            belongs to the time k / frame_rate. May be a mapped file.
         silence: `[S, layers, channels]`: rows `frames … frames + S - 1` of the same sound with silence appended; more
             than one window of 81 frames.
-        fps: frames per second.
+        fps: frames per second, as a socket carries it; `frame_rate` is what to compute with.
         frames: length of the video.
         sound: ComfyUI's AUDIO for the file, at the sources' own quality; at most as long as the video.
         audible: bool `[frames]`: the frames in which the voice is heard.
@@ -56,6 +60,11 @@ class AudioEmbeds:
         """Number of voices."""
         return len(self.features)
 
+    @property
+    def frame_rate(self) -> Fraction:
+        """Exact frames per second."""
+        return exact_frame_rate(self.fps)
+
 
 def embed_voices(
     encoder: Wav2VecEncoder,
@@ -63,7 +72,7 @@ def embed_voices(
     *,
     combine: str = "parallel",
     normalize_loudness: bool = True,
-    fps: float = 25.0,
+    frame_rate: Fraction = TRAINED_FRAME_RATE,
     max_frames: int = 0,
     progress: Progress | None = None,
     folder: Path | None = None,
@@ -75,7 +84,7 @@ def embed_voices(
         combine: `parallel` starts all at 0, `sequential` lets each begin where the one before it ends.
         normalize_loudness: bring each voice to -23 LUFS before it is encoded, measured on that voice alone, after
             `max_frames` cut it. The sound for the file keeps its level. Silence stays as it is.
-        fps: frames per second, 1 to 240.
+        frame_rate: frames per second, 1 to 240.
         max_frames: longest video; embeddings and sound are cut alike. 0 for all of the sound.
         progress: called with steps done and steps in all.
         folder: where long sounds and embeddings are kept while they are used (the system's temporary one if None).
@@ -83,38 +92,45 @@ def embed_voices(
     A voice that is silent for a part of the video goes through the encoder as real silence. Raises `UserError` for
     more voices than four, an unknown `combine`, a bad rate, and samples that are no numbers.
     """
-    rate = exact_fps(fps)
-    _check_options(voices, combine, max_frames)
+    _check_options(voices, combine, frame_rate, max_frames)
     starts = _starts(voices, combine)
     seconds = max(start + v.seconds for v, start in zip(voices, starts, strict=True))
-    frames = frame_count(seconds, rate)
+    frames = frames_of_seconds(seconds, frame_rate)
     if 0 < max_frames < frames:
         frames = max_frames
-        voices, starts = _cut(voices, starts, frames / rate)
+        voices, starts = _cut(voices, starts, frames / frame_rate)
     for i, voice in enumerate(voices, 1):
         voice.check_finite(f"audio_{i}")
-    tail = max(SILENCE_FRAMES, -(-SILENCE_SECONDS * rate // 1))
+    tail = max(SILENCE_FRAMES, math.ceil(SILENCE_SECONDS * frame_rate))
+    samples = samples_covering_frames(frames, sample_rate=SAMPLE_RATE, frame_rate=frame_rate)
     features, silence, audible = [], [], []
     for voice, start in zip(voices, starts, strict=True):
-        wave = _speech(voice, start, samples_of(frames, rate, SAMPLE_RATE), normalize_loudness, folder)
+        wave = _speech(voice, start, samples, normalize_loudness, folder)
         features.append(
-            encoder.encode(wave, frames, fps=rate, progress=_share(progress, voices, features), folder=folder)
+            encoder.encode(
+                wave, frames, frame_rate=frame_rate, progress=_share(progress, voices, features), folder=folder
+            )
         )
-        silence.append(_silence_after(encoder, wave, frames, tail, rate, folder))
+        silence.append(_silence_after(encoder, wave, frames, tail, frame_rate, folder))
         audible.append(audible_frames(wave, frames))
         release(wave)
     log.info("Audio embeds created, actual frames: %d", frames)
     sound = mixed(voices, starts, folder)
-    return AudioEmbeds(features, silence, float(fps), frames, sound.to_audio(), audible)
+    return AudioEmbeds(features, silence, float(frame_rate), frames, sound.to_audio(), audible)
 
 
-def _check_options(voices: Sequence[Sound], combine: str, max_frames: int) -> None:
+def _check_options(voices: Sequence[Sound], combine: str, frame_rate: Fraction, max_frames: int) -> None:
     if not 1 <= len(voices) <= MAX_VOICES:
         raise UserError(
             f"{len(voices)} voices are connected, and 1 to {MAX_VOICES} are possible: mix some of them first."
         )
     if combine not in COMBINE:
         raise UserError(f"combine is {combine}, and one of {', '.join(COMBINE)} is needed.")
+    if not MIN_FRAME_RATE <= frame_rate <= MAX_FRAME_RATE:
+        raise UserError(
+            f"fps is {float(frame_rate):g}, and a frame rate from {MIN_FRAME_RATE} to {MAX_FRAME_RATE} is needed: "
+            "25 suits InfiniteTalk."
+        )
     if max_frames < 0:
         raise UserError(f"max_frames is {max_frames}, and 0 (all of the sound) or more is needed.")
 
@@ -163,13 +179,13 @@ def _share(progress: Progress | None, voices: Sequence[Sound], done: list[Tensor
 
 
 def _silence_after(
-    encoder: Wav2VecEncoder, wave: Tensor, frames: int, tail: int, fps: Fraction, folder: Path | None
+    encoder: Wav2VecEncoder, wave: Tensor, frames: int, tail: int, frame_rate: Fraction, folder: Path | None
 ) -> Tensor:
     """The `tail` embeddings that follow the sound's `frames`, in its own silence, `[tail, layers, channels]`."""
-    total = samples_of(frames + tail, fps, SAMPLE_RATE)
+    total = samples_covering_frames(frames + tail, sample_rate=SAMPLE_RATE, frame_rate=frame_rate)
     with Spool(folder=folder) as spool:
         for start in range(0, len(wave), CHUNK_SAMPLES):
             spool.append(wave[start : start + CHUNK_SAMPLES])
             release(wave)
         _append_silence(spool, total - len(wave))
-        return encoder.encode_end(spool.finish(), frames + tail, frames, fps=fps, folder=folder)
+        return encoder.encode_end(spool.finish(), frames + tail, frames, frame_rate=frame_rate, folder=folder)

@@ -1,9 +1,8 @@
-"""A sound in memory or on disk, and the arithmetic of its length in video frames."""
+"""A sound in memory or on disk: read, cut, resampled, and heard frame by frame."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,8 +22,6 @@ CHUNK_SAMPLES = 1 << 20  # samples of one channel that are worked on at a time
 FRAMES_PER_RELEASE = 1_000  # video frames between two releases of a mapped sound
 AUDIBLE_RMS = 10 ** (-50 / 20)  # -50 dBFS: below speech at -23 LUFS, above the noise of a quiet room
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
-MIN_FPS, MAX_FPS = 1, 240
-FRAME_TOLERANCE = Fraction(1, 1_000_000)  # of a frame; a sound longer by less than that needs no further frame
 
 
 @dataclass(frozen=True)
@@ -131,26 +128,6 @@ def _waveform_and_rate(audio: Any, name: str) -> tuple[Tensor, int]:
             "convert the sound first."
         )
     return waveform, whole_rate
-
-
-def exact_fps(fps: float) -> Fraction:
-    """The frame rate as the fraction that was meant: 29.97 -> 2997/100, 23.976023976… -> 24000/1001.
-
-    Raises `UserError` outside 1 to 240.
-    """
-    if not (isinstance(fps, (int, float, Fraction)) and math.isfinite(fps) and MIN_FPS <= fps <= MAX_FPS):
-        raise UserError(f"fps is {fps}, and a frame rate from {MIN_FPS} to {MAX_FPS} is needed: 25 suits InfiniteTalk.")
-    return Fraction(fps).limit_denominator(10_000)
-
-
-def frame_count(seconds: Fraction, fps: Fraction) -> int:
-    """Video frames that a sound fills: `ceil(seconds · fps - 1e-6)`, at least 1, without any rounding on the way."""
-    return max(1, math.ceil(seconds * fps - FRAME_TOLERANCE))
-
-
-def samples_of(frames: int, fps: Fraction, rate: int) -> int:
-    """Whole samples that `frames` frames need: rounded up, so that no sound of the last frame is lost."""
-    return math.ceil(Fraction(frames * rate) / fps)
 
 
 def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) -> Tensor:

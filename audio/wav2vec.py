@@ -54,7 +54,7 @@ class Wav2VecEncoder:
         wave: Tensor,
         frames: int,
         *,
-        fps: Fraction | None = None,
+        frame_rate: Fraction | None = None,
         progress: Progress | None = None,
         folder: Path | None = None,
     ) -> Tensor:
@@ -63,9 +63,9 @@ class Wav2VecEncoder:
         Args:
             wave: `[T]` float32 at 16 kHz, full scale ±1; a mapped file will do.
             frames: number of embeddings.
-            fps: the embedding k belongs to the time k/fps. None stretches the sound over the frames, as the reference
-                does: the first embedding belongs to the sound's first feature, the last one to its last. At 25 fps
-                and with whole frames of sound both are the same, to the bit.
+            frame_rate: the embedding k belongs to the time k / frame_rate. None stretches the sound over the frames,
+                as the reference does: the first embedding belongs to the sound's first feature, the last one to its
+                last. At 25 fps and with whole frames of sound both are the same, to the bit.
             progress: called with steps done and steps in all.
             folder: where embeddings that are too many for memory are kept.
 
@@ -75,23 +75,25 @@ class Wav2VecEncoder:
         Method: `get_embedding` of the authors' `generate_infinitetalk.py`: convolutional features, linear
         interpolation to the frames (align_corners) *before* the transformer, all hidden states but the first.
         """
-        return self._encode(wave, frames, 0, fps, progress, folder)
+        return self._encode(wave, frames, 0, frame_rate, progress, folder)
 
     @torch.no_grad()
-    def encode_end(self, wave: Tensor, frames: int, first: int, *, fps: Fraction, folder: Path | None = None) -> Tensor:
+    def encode_end(
+        self, wave: Tensor, frames: int, first: int, *, frame_rate: Fraction, folder: Path | None = None
+    ) -> Tensor:
         """The embeddings `first … frames - 1` of a sound, `[frames - first, layers, channels]`.
 
         Only the last `END_CONTEXT_FRAMES` before them are their context in the transformer.
         """
         context = max(0, first - END_CONTEXT_FRAMES)
-        return self._encode(wave, frames, context, fps, None, folder)[first - context :].clone()
+        return self._encode(wave, frames, context, frame_rate, None, folder)[first - context :].clone()
 
     def _encode(
         self,
         wave: Tensor,
         frames: int,
         first: int,
-        fps: Fraction | None,
+        frame_rate: Fraction | None,
         progress: Progress | None,
         folder: Path | None,
     ) -> Tensor:
@@ -99,7 +101,7 @@ class Wav2VecEncoder:
         row = (self.config.channels,)
         # Copies of one layer are dropped as soon as the next one is there, so only the outputs have a share of memory.
         with self._placed() as device, Spool(row, folder=folder) as outputs, Spool(row, folder=folder) as work:
-            features = FrameFeatures(self, wave, frames, fps, device)
+            features = FrameFeatures(self, wave, frames, frame_rate, device)
 
             def projected(start: int, stop: int) -> Tensor:
                 return self.model.feature_projection(features.read(first + start, first + stop))
@@ -131,7 +133,7 @@ class FrameFeatures:
     """
 
     def __init__(
-        self, encoder: Wav2VecEncoder, wave: Tensor, frames: int, fps: Fraction | None, device: torch.device
+        self, encoder: Wav2VecEncoder, wave: Tensor, frames: int, frame_rate: Fraction | None, device: torch.device
     ) -> None:
         self.extractor = encoder.model.feature_extractor
         self.config = encoder.config
@@ -140,7 +142,9 @@ class FrameFeatures:
         short = self.config.field_samples - len(wave)
         self.wave = torch.nn.functional.pad(wave, (0, short)) if short > 0 else wave
         self.frames = frames
-        self.features_per_frame = None if fps is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / fps
+        self.features_per_frame = (
+            None if frame_rate is None else Fraction(SAMPLE_RATE, self.config.hop_samples) / frame_rate
+        )
         self.count = self.config.feature_count(len(self.wave))
         self.shift, self.scale = _normalisation(self.wave) if encoder.do_normalize else (0.0, 1.0)
         self.stats = self._measure() if self.config.group_norm else None

@@ -72,7 +72,7 @@ def load_models(folder: Path) -> SimpleNamespace:
 def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> Any:
     """A picture and three windows of speech."""
     import torch
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures

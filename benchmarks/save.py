@@ -103,15 +103,15 @@ def prepare_ours(media: Media) -> Callable[[], None]:
     import torch
 
     support.load_pack()
-    from infinitetalk.video_io import sources
-    from infinitetalk.video_io.save import formats, names, writer
+    from infinitetalk.video_io.read.image_frames import ImageFrames
+    from infinitetalk.video_io.save import formats, target, writer
 
     images = torch.from_numpy(media.frames)
     audio = {"waveform": torch.from_numpy(media.sound)[None], "sample_rate": SAMPLE_RATE}
     settings = writer.SaveSettings(formats.format_named("mp4 h264"), crf=CRF)
-    source = sources.ImageFrames(images, Fraction(FPS))
-    target = names.make_target("video", media.output, ".mp4")
-    return lambda: writer.save_video(source, audio, target, settings)
+    source = ImageFrames(images, Fraction(FPS))
+    goal = target.make_target("video", media.output, ".mp4")
+    return lambda: writer.save_video(source, audio, goal, settings)
 
 
 def prepare_limit(media: Media) -> Callable[[], None]:

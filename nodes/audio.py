@@ -11,6 +11,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..errors import UserError
+from ..timebase import exact_frame_rate
 from .feedback import progress_callback
 from .folders import temp_folder
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
@@ -266,7 +267,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
             [Sound.from_audio(a, name) for name, a in inputs.items()],
             combine=combine,
             normalize_loudness=normalize_loudness,
-            fps=fps,
+            frame_rate=exact_frame_rate(fps),
             max_frames=max_frames,
             progress=progress_callback(),
             folder=temp_folder(),
@@ -277,7 +278,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
 def _embeds_facts(embeds: AudioEmbeds) -> str:
     """What web/report.js shows on the node: the log's line, and what it means in seconds and for how many speakers."""
     speakers = "1 speaker" if embeds.speakers == 1 else f"{embeds.speakers} speakers"
-    facts = f"{embeds.frames / embeds.fps:.2f} s, {embeds.fps:g} fps, {speakers}"
+    facts = f"{float(embeds.frames / embeds.frame_rate):.2f} s, {embeds.fps:g} fps, {speakers}"
     return f"Audio embeds created, actual frames: {embeds.frames}\n{facts}"
 
 

@@ -1,4 +1,4 @@
-"""Where nodes keep what is too large for memory."""
+"""ComfyUI's folders for what nodes keep on disk."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def temp_folder() -> Path:
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def runs_folder() -> Path:
+    """Where the sampler's finished windows lie: in ComfyUI's user folder, or where the user has set."""
+    from ..video_io.store import settings
+
+    return settings.runs_folder(Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy.model_patcher import ModelPatcher
@@ -15,7 +17,7 @@ from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
-    from ..video_io.sources import FrameSource
+    from ..video_io.read.frame_source import FrameSource
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -101,19 +103,22 @@ class InfiniteTalkSampler(io.ComfyNode):
         from ..wanvideo.model.vae_tiles import with_tiles_if_needed
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
+        from ..wanvideo.resume.stored_run import sample_to_disk
         from ..wanvideo.sampling import SamplerSettings
-        from .stored_run import sample_to_disk
+        from .folders import runs_folder
+        from .progress import SamplingProgress
         from .video_output import StoredVideoInput
 
         node_id = cls.hidden.unique_id
-        source = _one_source(image, source_video, audio_embeds.fps)
+        say_here = partial(say, node_id)
+        source = _one_source(image, source_video, audio_embeds.frame_rate)
         size = video_size(resolution, source.height, source.width, (height, width))
         _note_rounding(node_id, resolution, size, (source.height, source.width), (height, width))
         job = TalkingVideoJob(
             model=model,
             infinitetalk=infinitetalk,
             embeds=audio_embeds,
-            vae=with_tiles_if_needed(vae, lambda text: say(node_id, text)),
+            vae=with_tiles_if_needed(vae, say_here),
             pictures=Pictures(source, audio_embeds.fps, audio_embeds.frames, size),
             settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
             guidance=Guidance(text_cfg, audio_cfg, apg),
@@ -125,7 +130,13 @@ class InfiniteTalkSampler(io.ComfyNode):
             clip_vision=clip_vision,
             speaker_masks=speaker_masks,
         )
-        store = sample_to_disk(job, node_id, resume=resume)
+        store = sample_to_disk(
+            job,
+            runs_folder(),
+            resume=resume,
+            say=say_here,
+            observer=lambda done: SamplingProgress(node_id, model, len(job.windows), steps, done),
+        )
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
@@ -140,15 +151,15 @@ def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
     )
 
 
-def _one_source(image: Tensor | None, source_video: Any | None, fps: float) -> FrameSource:
+def _one_source(image: Tensor | None, source_video: Any | None, frame_rate: Fraction) -> FrameSource:
     """The frames of whichever is connected; images are taken at the rate of the video."""
-    from ..video_io.sources import ImageFrames, exact_rate
+    from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if (image is None) == (source_video is None):
         found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
         raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
-    return ImageFrames(image, exact_rate(fps)) if source_video is None else open_video(source_video)[0]
+    return ImageFrames(image, frame_rate) if source_video is None else open_video(source_video)[0]
 
 
 def _note_rounding(

@@ -16,14 +16,15 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from ..errors import UserError
+from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.formats import FORMATS, format_named
-from ..video_io.save.names import check_template, expand_prefix, make_target
-from ..video_io.sound import AudioFit
+from ..video_io.save.prefix import check_template, expand_prefix
+from ..video_io.save.target import make_target
 from .types import CATEGORY
 
 if TYPE_CHECKING:
+    from ..video_io.read.frame_source import FrameSource
     from ..video_io.save.writer import SavedVideo
-    from ..video_io.sources import FrameSource
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,8 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
     Raises:
         UserError: both inputs or neither of them are connected.
     """
-    from ..video_io.sources import ImageFrames, exact_rate
+    from ..timebase import exact_frame_rate
+    from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if images is not None and video is not None:
@@ -193,7 +195,7 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
         return open_video(video)
     if images is None:
         raise UserError("Neither images nor video is connected, so there is nothing to save: connect one of the two.")
-    return ImageFrames(images, exact_rate(fps)), None
+    return ImageFrames(images, exact_frame_rate(fps)), None
 
 
 def _tags(hidden: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from .folders import temp_folder
 from .types import CATEGORY
 
 if TYPE_CHECKING:
-    from ..video_io.sound import Sound
-    from ..video_io.sources import FrameSource
+    from ..video_io.read.audio_source import Sound
+    from ..video_io.read.frame_source import FrameSource
 
 
 class InfiniteTalkSyncPlot(io.ComfyNode):
@@ -107,13 +107,14 @@ def _open(images: Tensor | None, video: Any, fps: float) -> tuple[FrameSource, A
     Raises:
         UserError: both inputs or neither of them are connected, or they cannot be used.
     """
-    from ..video_io.sources import ImageFrames, exact_rate
+    from ..timebase import exact_frame_rate
+    from ..video_io.read.image_frames import ImageFrames
     from .video_input import open_video
 
     if (images is None) == (video is None):
         found = "Neither video nor images is" if images is None else "Both video and images are"
         raise UserError(f"{found} connected, and one is needed: connect a video, or images with their audio.")
-    return open_video(video) if images is None else (ImageFrames(images, exact_rate(fps)), None)
+    return open_video(video) if images is None else (ImageFrames(images, exact_frame_rate(fps)), None)
 
 
 def _sound(audio: Any) -> Sound:
@@ -122,7 +123,7 @@ def _sound(audio: Any) -> Sound:
     Raises:
         UserError: there is none, or it is no sound.
     """
-    from ..video_io.sound import SoundError, TensorSound
+    from ..video_io.read.audio_source import SoundError, TensorSound
 
     if audio is None:
         raise UserError("There is no sound to compare the picture with: connect it to audio.")

@@ -6,7 +6,10 @@ from typing import Any
 
 from comfy_api.input_impl import VideoFromFile
 
-from ..video_io.sources import FrameSource, ImageFrames, StoredFrames, exact_rate
+from ..timebase import exact_frame_rate
+from ..video_io.read.frame_source import FrameSource
+from ..video_io.read.image_frames import ImageFrames
+from ..video_io.store.stored_frames import StoredFrames
 
 
 def open_video(video: Any) -> tuple[FrameSource, Any]:
@@ -22,4 +25,4 @@ def open_video(video: Any) -> tuple[FrameSource, Any]:
         return FileFrames(file, *part), FileSound(file, *part) if has_sound(file) else None
     components = video.get_components()
     alpha = getattr(components, "alpha", None)
-    return ImageFrames(components.images, exact_rate(components.frame_rate), alpha), components.audio
+    return ImageFrames(components.images, exact_frame_rate(components.frame_rate), alpha), components.audio

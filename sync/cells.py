@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import Spool, release
 from ..video_io.pixels import LEVELS_OF_INTEGERS
-from ..video_io.sources import Frame, FrameSource
+from ..video_io.read.frame_source import Frame, FrameSource
 from .box import Box
 
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)  # BT.709

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import UserError
-from ..video_io.sound import Sound, SoundError, samples_for
+from ..timebase import samples_of_frames
+from ..video_io.read.audio_source import Sound, SoundError
 
 SILENT_DB = -70.0
 """A sound whose loudest frame is below is silence; also the floor of what is drawn."""
@@ -60,7 +61,9 @@ def measure(sound: Sound, frames: int, rate: Fraction, columns: int, check: Call
     Raises:
         UserError: the sound cannot be read or has samples that are not numbers.
     """
-    edges = np.array([samples_for(frame, rate, sound.sample_rate) for frame in range(frames + 1)])
+    edges = np.array(
+        [samples_of_frames(frame, sample_rate=sound.sample_rate, frame_rate=rate) for frame in range(frames + 1)]
+    )
     meter = _Meter(edges, columns, sound.sample_rate)
     try:
         for block in sound.blocks():

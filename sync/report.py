@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..video_io.sound import Sound
-from ..video_io.sources import FrameSource
+from ..video_io.read.audio_source import Sound
+from ..video_io.read.frame_source import FrameSource
 from .box import WHOLE_PICTURE, Box
 from .cells import Cells, LumaGrid, watch
 from .correlation import at_lags, chance_level, pearson

@@ -1,9 +1,9 @@
-"""Frames to the raw bytes that ffmpeg reads: rounding, channels, transparency, padding.
+"""Pixels from one form into another: floats to 8 bits, and frames to the raw bytes that ffmpeg reads.
 
-Bands of rows, some 64 thousand values that stay in the processor's cache, are turned into bytes and collected in a
-chunk of at most 2 MiB, so the memory needed does not depend on the size or the number of frames. A chunk goes out at
-once: between two writes the encoder's threads get this processor, and its cache. It is numpy on one thread on
-purpose: torch's threads would fight with the encoder's.
+For ffmpeg, bands of rows (some 64 thousand values that stay in the processor's cache) are turned into bytes and
+collected in a chunk of at most 2 MiB, so the memory needed does not depend on the size or the number of frames. A chunk
+goes out at once: between two writes the encoder's threads get this processor, and its cache. It is numpy on one thread
+on purpose: torch's threads would fight with the encoder's.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class FramePacker:
         self._frame_index += 1
         height = frame.shape[0]
         for top in range(0, height, self._chunk_rows):
-            yield self._pack_rows(_to_numpy(frame[top : top + self._chunk_rows]))
+            yield self._pack_rows(to_numpy(frame[top : top + self._chunk_rows]))
         for _ in range(self.layout.height - height):
-            yield self._pack_rows(_to_numpy(frame[height - 1 :]))
+            yield self._pack_rows(to_numpy(frame[height - 1 :]))
 
     def _pack_rows(self, rows: np.ndarray) -> memoryview:
         """The bytes of some rows [h, W, C] of a frame, padded to the layout's width."""
@@ -133,9 +133,17 @@ class FramePacker:
         return notes
 
 
-def _to_numpy(rows: np.ndarray | torch.Tensor) -> np.ndarray:
-    """Rows of a frame as numpy, without a copy where they are numpy-readable memory already."""
-    if isinstance(rows, np.ndarray):
-        return rows
-    rows = rows.detach().cpu()
-    return (rows.float() if rows.dtype == torch.bfloat16 else rows).numpy()
+def to_numpy(frame: np.ndarray | torch.Tensor) -> np.ndarray:
+    """A frame, or rows of one, as numpy: without a copy where that can read the memory as it is."""
+    if isinstance(frame, np.ndarray):
+        return frame
+    frame = frame.detach().cpu()
+    return (frame.float() if frame.dtype == torch.bfloat16 else frame).numpy()
+
+
+def to_8_bit(frames: torch.Tensor) -> torch.Tensor:
+    """Frames `[F, H, W, 3]` in 0 … 1 as uint8 on the CPU, rounded; one frame at a time, since a window is large."""
+    pixels = torch.empty(frames.shape, dtype=torch.uint8)
+    for frame, target in zip(frames, pixels, strict=True):
+        target.copy_((frame.clamp(0, 1) * 255).round())
+    return pixels

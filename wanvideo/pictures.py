@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..timebase import exact_frame_rate
 from .resolution import cover_and_crop
 
 if TYPE_CHECKING:
-    from ..video_io.sources import Frame, FrameSource
+    from ..video_io.read.frame_source import Frame, FrameSource
 
 HISTOGRAM_BINS = 8
 """Bins per colour channel: 8 × 8 × 8 colours."""
@@ -51,7 +51,7 @@ class Pictures:
             )
         self.source = source
         self.size = size
-        self._fps = Fraction(fps).limit_denominator(1000)
+        self._fps = exact_frame_rate(fps)
         self._frames = frames
         self._stream: Iterator[Frame] = iter(())
         self._position = -1

@@ -233,14 +233,6 @@ class WindowLoop:
         return self._silent
 
 
-def to_8_bit(frames: Tensor) -> Tensor:
-    """Frames `[F, H, W, 3]` in 0 … 1 as uint8 on the CPU, rounded; one frame at a time, since a window is large."""
-    pixels = torch.empty(frames.shape, dtype=torch.uint8)
-    for frame, target in zip(frames, pixels, strict=True):
-        target.copy_((frame.clamp(0, 1) * 255).round())
-    return pixels
-
-
 def stop_if_interrupted() -> None:
     """Raise core's own exception when the user has pressed Cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()

@@ -24,7 +24,7 @@ class Steps:
 
 def make_job(models, model=None, **changes):
     """Two windows of five frames at 32 × 32."""
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures

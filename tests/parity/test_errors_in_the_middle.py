@@ -17,7 +17,7 @@ from ..support.golden_job import FRAMES, with_lora
 @pytest.fixture
 def small(job):
     """The job of the fingerprint's tests in three quick windows: one step, one pass, a quarter of the pixels."""
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.pictures import Pictures
 
@@ -27,13 +27,20 @@ def small(job):
 
 
 @pytest.fixture
-def run(comfy_core: Path, tmp_path: Path, monkeypatch):
+def run(comfy_core: Path, tmp_path: Path):
     """`run(small)` samples a job into a store under the test's own folder, as the node does, and returns its frames."""
-    monkeypatch.setenv("INFINITETALK_RUNS_FOLDER", str(tmp_path / "runs"))
-    from infinitetalk.nodes.stored_run import sample_to_disk
+    from infinitetalk.nodes.feedback import say
+    from infinitetalk.nodes.progress import SamplingProgress
+    from infinitetalk.wanvideo.resume.stored_run import sample_to_disk
 
     def run(one, resume: bool = True) -> np.ndarray:
-        store = sample_to_disk(one, None, resume=resume)
+        store = sample_to_disk(
+            one,
+            tmp_path / "runs",
+            resume=resume,
+            say=lambda text: say(None, text),
+            observer=lambda done: SamplingProgress(None, one.model, len(one.windows), one.settings.steps, done),
+        )
         return np.concatenate(list(store.iter_frames()))
 
     return run

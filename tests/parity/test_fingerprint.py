@@ -88,7 +88,7 @@ def test_every_number_of_a_prompt_counts(job, position):
 
 
 def test_every_pixel_of_the_picture_counts(job):
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.pictures import Pictures
 
     image = job.pictures.at(0).clone()

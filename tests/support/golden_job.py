@@ -24,7 +24,7 @@ def padded(text: torch.Tensor) -> torch.Tensor:
 def golden_job(models):
     """A small job on the golden models."""
     from infinitetalk.audio.embeds import AudioEmbeds
-    from infinitetalk.video_io.sources import ImageFrames
+    from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (400, HEIGHT, WIDTH, 3), dtyp
 
 def open_store(root: Path, fingerprint: str = "settings", frames: int = FRAMES, resume: bool = True, **more):
     return FrameStore.open(
-        root, fingerprint, width=WIDTH, height=HEIGHT, fps=25.0, frames=frames, resume=resume, **more
+        root, fingerprint, width=WIDTH, height=HEIGHT, frame_rate=Fraction(25), frames=frames, resume=resume, **more
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from infinitetalk.sync.report import SyncReport, analyse
-from infinitetalk.video_io.sound import TensorSound
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.read.audio_source import TensorSound
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from PIL import Image, ImageDraw
 
 SAMPLE_RATE = 16_000

@@ -15,6 +15,7 @@ import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 
 import in_process
@@ -115,7 +116,8 @@ class ClipMaker:
         rng = np.random.default_rng([self.seed, int(held_out), index, *pair])
         seconds = rng.uniform(*SECONDS)
         sounds = [sound_clip(rng, seconds, held_out=held_out) for _ in range(faces)]
-        embeds = embed_voices(self.encoder, [Sound(torch.from_numpy(sound)[None], RATE) for sound in sounds], fps=FPS)
+        voices = [Sound(torch.from_numpy(sound)[None], RATE) for sound in sounds]
+        embeds = embed_voices(self.encoder, voices, frame_rate=Fraction(FPS))
         people = [Person.random(rng, sound, embeds.frames) for sound in sounds]
         starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
         videos = [pixels(side_by_side(people, start)) for start in starts]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UserError
-from ..sound import SoundError
-from ..sources import exact_rate
+from ...timebase import exact_frame_rate
+from .audio_source import SoundError
 
 if TYPE_CHECKING:
     import av
@@ -73,7 +73,7 @@ class FileFrames:
             with _open(source) as container:
                 stream = _video_stream(container)
                 rate = stream.average_rate or stream.guessed_rate
-                self.rate = exact_rate(Fraction(rate)) if rate else Fraction(1)
+                self.rate = exact_frame_rate(rate) if rate else Fraction(1)
                 packets = container.demux(stream)
                 self.count = sum(
                     1 for packet in packets if packet.size and not packet.is_discard and self._holds(packet)

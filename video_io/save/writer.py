@@ -18,12 +18,15 @@ from typing import Any
 
 from ...errors import UserError
 from ..pixels import FramePacker, RawLayout
-from ..sound import AudioFit, FittedSound, Sound, SoundError, TensorSound, fit_sound
-from ..sources import FrameSource
+from ..read.audio_source import Sound, SoundError, TensorSound
+from ..read.frame_source import FrameSource
+from .audio_fit import AudioFit, FittedSound, fit_sound
 from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
 from .formats import Encoder, VideoFormat
 from .metadata import write_ffmetadata
-from .names import Target, publish, workspace
+from .publish import publish
+from .target import Target
+from .workspace import workspace
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -56,7 +57,7 @@ class FrameStore:
         *,
         width: int,
         height: int,
-        fps: float,
+        frame_rate: Fraction,
         frames: int,
         resume: bool,
         window_keys: Sequence[str] | None = None,
@@ -65,7 +66,7 @@ class FrameStore:
         """Go on with a run that was begun, take over what agrees of another one, or begin anew.
 
         root: the folder of all runs. fingerprint: covers all that decides the pixels of every window.
-        width, height: pixels. fps: frames per second. frames: length of the finished video.
+        width, height: pixels. frame_rate: frames per second. frames: length of the finished video.
         window_keys: for each window a text that covers what decides its pixels beyond the fingerprint and the
         windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
         those. None: the fingerprint covers everything.
@@ -74,7 +75,7 @@ class FrameStore:
 
         Raises UserError when the folder cannot be used or the disk has too little space.
         """
-        plan = RunPlan(RunSpec(fingerprint, width, height, fps, frames), window_keys)
+        plan = RunPlan(RunSpec(fingerprint, width, height, frame_rate, frames), window_keys)
         try:
             folder, lock, manifest = open_run(Path(root), plan, resume=resume, limits=limits)
         except OSError as error:

@@ -6,8 +6,11 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+from ...timebase import exact_frame_rate
 from ..durable import replace_durably
 
 log = logging.getLogger(__name__)
@@ -24,13 +27,13 @@ class RunSpec:
     """What a run is about. Two runs with the same spec and window keys give the same pixels.
 
     fingerprint: everything that decides the pixels of all windows alike (models, settings, pictures …).
-    width, height: pixels. fps: frames per second. frames: length of the finished video.
+    width, height: pixels. frame_rate: frames per second. frames: length of the finished video.
     """
 
     fingerprint: str
     width: int
     height: int
-    fps: float
+    frame_rate: Fraction
     frames: int
 
     @property
@@ -38,9 +41,25 @@ class RunSpec:
         """Bytes of one 8-bit RGB frame."""
         return self.width * self.height * 3
 
+    def to_json(self) -> dict[str, Any]:
+        """The spec in the manifest; `from_json` gives the same spec again, rates included."""
+        return {
+            "fingerprint": self.fingerprint,
+            "width": self.width,
+            "height": self.height,
+            "fps": float(self.frame_rate),
+            "frames": self.frames,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RunSpec:
+        """The spec that a manifest holds. Raises ValueError, KeyError or TypeError for another one."""
+        names = ("fingerprint", "width", "height", "frames")
+        return cls(**{name: fields[name] for name in names}, frame_rate=exact_frame_rate(fields["fps"]))
+
     def first_link(self) -> str:
         """Start of the chain of window keys: what all windows share, without the length."""
-        return _digest(self.fingerprint, str(self.width), str(self.height), repr(float(self.fps)))
+        return _digest(self.fingerprint, str(self.width), str(self.height), repr(float(self.frame_rate)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,8 @@ class Manifest:
 
         Raises OSError when the manifest itself cannot be written; then the old one still holds.
         """
-        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        windows = [asdict(window) for window in self.windows]
+        document = {"format": FORMAT, "version": VERSION, "spec": self.spec.to_json(), "windows": windows}
         data = json.dumps(document, indent=1).encode()
         replace_durably(folder / MANIFEST_NAME, data)
         try:
@@ -127,13 +147,13 @@ def _parse(path: Path) -> Manifest:
         raise ValueError("it is not a JSON object")
     if document.get("format") != FORMAT or document.get("version") != VERSION:
         raise ValueError(f"its format is {document.get('format')!r} {document.get('version')!r}")
-    spec = RunSpec(**document["spec"])
+    spec = RunSpec.from_json(document["spec"])
     windows = tuple(_parse_window(entry) for entry in document["windows"])
     manifest = Manifest(spec, windows)
     whole_numbers = (spec.width, spec.height, spec.frames, *(window.frames for window in windows))
     if not all(type(number) is int and number > 0 for number in whole_numbers):
         raise ValueError("its sizes are not positive whole numbers")
-    if not isinstance(spec.fingerprint, str) or float(spec.fps) <= 0 or manifest.frames_done > spec.frames:
+    if not isinstance(spec.fingerprint, str) or manifest.frames_done > spec.frames:
         raise ValueError("its values contradict each other")
     return manifest
 

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ...errors import UserError
-from ..save.names import WORKSPACE_PREFIX
+from ..save.workspace import WORKSPACE_PREFIX
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
 from .settings import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import weakref
@@ -16,18 +15,18 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
+from ...timebase import first_frame_at, samples_of_frames
 from ..save.core_formats import core_format
-from ..save.names import Target, workspace
+from ..save.target import Target
+from ..save.workspace import workspace
 from ..save.writer import SaveSettings, save_video
-from ..sources import StoredFrames, exact_rate
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
 from .image_tensor import frames_as_image
 from .run_folders import temporary_path
+from .stored_frames import StoredFrames
 
 log = logging.getLogger(__name__)
-
-TIME_TOLERANCE_FRAMES = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,10 @@ class StoredVideo:
         if self._whole_sound is None or (self._start == 0 and self._stop == len(self._frames)):
             return self._whole_sound
         sample_rate = self._whole_sound["sample_rate"]
-        first, end = (round(frame / self.get_frame_rate() * sample_rate) for frame in (self._start, self._stop))
+        first, end = (
+            samples_of_frames(frame, sample_rate=sample_rate, frame_rate=self.get_frame_rate())
+            for frame in (self._start, self._stop)
+        )
         return {**self._whole_sound, "waveform": self._whole_sound["waveform"][..., first:end]}
 
     def iter_frames(
@@ -87,7 +89,7 @@ class StoredVideo:
 
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
-        return exact_rate(self._frames.spec.fps)
+        return self._frames.spec.frame_rate
 
     def get_duration(self) -> float:
         """Length of the picture in seconds."""
@@ -121,8 +123,8 @@ class StoredVideo:
             start_time = max(0.0, self.get_duration() + start_time)
         if duration < 0:
             return None
-        first = self._frame_at(start_time)
-        end = self._frame_at(start_time + duration) if duration else self.get_frame_count()
+        first = first_frame_at(start_time, self.get_frame_rate())
+        end = first_frame_at(start_time + duration, self.get_frame_rate()) if duration else self.get_frame_count()
         if strict_duration and end > self.get_frame_count():
             return None
         end = min(end, self.get_frame_count())
@@ -189,10 +191,6 @@ class StoredVideo:
         unmet = {name: wish for name, wish in wishes.items() if wish not in (None, 8, "auto", "sRGB")}
         if unmet:
             log.warning("Saved as 8-bit BT.709; not supported here: %s", unmet)
-
-    def _frame_at(self, seconds: float) -> int:
-        """The first frame that is shown at `seconds` or later."""
-        return math.ceil(seconds * self.get_frame_rate() - TIME_TOLERANCE_FRAMES)
 
 
 def _delete(path: Path, frames: FrameReader) -> None:

@@ -10,7 +10,7 @@ import torch
 from infinitetalk.errors import UserError
 from infinitetalk.sync.box import WHOLE_PICTURE, Box
 from infinitetalk.sync.cells import LumaGrid, watch
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.read.image_frames import ImageFrames
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:

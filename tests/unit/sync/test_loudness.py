@@ -10,7 +10,7 @@ import pytest
 import torch
 from infinitetalk.errors import UserError
 from infinitetalk.sync.loudness import SILENT_DB, SoundTrack, measure
-from infinitetalk.video_io.sound import SoundError, TensorSound
+from infinitetalk.video_io.read.audio_source import SoundError, TensorSound
 
 RATE = 16_000
 

@@ -13,8 +13,8 @@ from infinitetalk.sync import plot
 from infinitetalk.sync.box import Box
 from infinitetalk.sync.canvas import SCALE, Canvas
 from infinitetalk.sync.report import SyncReport, analyse
-from infinitetalk.video_io.sound import TensorSound
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.read.audio_source import TensorSound
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from PIL import ImageFont
 
 from ...support.plot_marks import marked_columns, marks_stand_at

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.names import make_target
+from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.writer import SavedVideo, SaveSettings, save_video
-from infinitetalk.video_io.sources import ImageFrames
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import torch
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.read.image_frames import ImageFrames
+from infinitetalk.video_io.save.audio_fit import AudioFit
 from infinitetalk.video_io.save.ffmpeg_process import FfmpegError, find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS, X264
 from infinitetalk.video_io.save.writer import VideoError
-from infinitetalk.video_io.sound import AudioFit
-from infinitetalk.video_io.sources import ImageFrames
 
 from ...support import media
 
@@ -107,9 +107,9 @@ sys.path.append({str(ROOT / "tools")!r})
 import in_process
 in_process.load_pack()
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.names import make_target
-from infinitetalk.video_io.sound import AudioFit
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.save.target import make_target
+from infinitetalk.video_io.save.audio_fit import AudioFit
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.writer import SaveSettings, save_video
 frames = ImageFrames(torch.rand(1, 256, 256, 3).expand(100000, -1, -1, -1), 25)
 target = make_target("video", Path({str(output)!r}), ".mp4")

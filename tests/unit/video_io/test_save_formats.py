@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from evaluation.finished import decode
+from infinitetalk.timebase import exact_frame_rate
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.sources import ImageFrames, StoredFrames, exact_rate
+from infinitetalk.video_io.store.stored_frames import StoredFrames
 
 from ...support import media
 
@@ -64,28 +66,10 @@ def test_one_two_and_a_thousand_frames_all_arrive(save, name, frames):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("fps", [23.976, 29.97, 12.5, 60, 0.5])
 def test_fractional_rates_lose_no_frame_and_do_not_drift(save, name, fps):
-    rate = exact_rate(fps)
+    rate = exact_frame_rate(fps)
     decoded = decode(save(media.make_pictures(48, 16, 16), format=name, fps=rate).path)
     assert len(decoded.frames) == 48
     assert decoded.times == pytest.approx([float(index / rate) for index in range(48)], abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("fps", "rate"),
-    [
-        (23.976, Fraction(24000, 1001)),
-        (23.98, Fraction(24000, 1001)),
-        (29.97, Fraction(30000, 1001)),
-        (59.94, Fraction(60000, 1001)),
-        (25.0, Fraction(25)),
-        (16, Fraction(16)),
-        (12.5, Fraction(25, 2)),
-        (0.1, Fraction(1, 10)),
-        (Fraction(23.976), Fraction(24000, 1001)),
-    ],
-)
-def test_a_rate_is_the_fraction_that_is_meant(fps, rate):
-    assert exact_rate(fps) == rate
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -9,17 +9,16 @@ import threading
 import pytest
 from evaluation.finished import decode
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.save.names import (
+from infinitetalk.video_io.save.prefix import (
     LONGEST_NAME_BYTES,
     check_prefix,
     check_template,
     expand_prefix,
     format_date,
-    make_target,
-    publish,
-    remove_leftovers,
-    workspace,
 )
+from infinitetalk.video_io.save.publish import publish
+from infinitetalk.video_io.save.target import make_target
+from infinitetalk.video_io.save.workspace import remove_leftovers, workspace
 
 from ...support import media
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from evaluation.finished import decode
+from infinitetalk.video_io.read.audio_source import SoundError, TensorSound
 from infinitetalk.video_io.save import writer
+from infinitetalk.video_io.save.audio_fit import AudioFit, fit_sound
 from infinitetalk.video_io.save.formats import AAC_RATES, FORMATS
-from infinitetalk.video_io.sound import AudioFit, SoundError, TensorSound, fit_sound
 
 from ...support import media
 

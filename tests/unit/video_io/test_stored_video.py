@@ -34,9 +34,9 @@ def video(tmp_path) -> StoredVideo:
         return StoredVideo(store, make_sound(FRAMES / 25))
 
 
-def store_of(root: Path, frames: np.ndarray, fps: float = 25.0) -> FrameStore:
+def store_of(root: Path, frames: np.ndarray, frame_rate: Fraction = Fraction(25)) -> FrameStore:
     store = FrameStore.open(
-        root, "x", width=frames.shape[2], height=frames.shape[1], fps=fps, frames=len(frames), resume=True
+        root, "x", width=frames.shape[2], height=frames.shape[1], frame_rate=frame_rate, frames=len(frames), resume=True
     )
     store.append(frames, {})
     return store
@@ -54,7 +54,7 @@ def test_facts_are_known_without_reading_frames(video):
 
 
 def test_a_rate_of_film_is_the_exact_fraction(tmp_path):
-    video = StoredVideo(store_of(tmp_path, PIXELS[:4], fps=23.976), None)
+    video = StoredVideo(store_of(tmp_path, PIXELS[:4], frame_rate=Fraction(24000, 1001)), None)
     assert video.get_frame_rate() == Fraction(24000, 1001)
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.sources import ImageFrames
+from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.wanvideo.color import match_colors
 from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
 from infinitetalk.wanvideo.pictures import Pictures

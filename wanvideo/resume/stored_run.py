@@ -1,45 +1,58 @@
-"""Sampling into the frame store: what is on disk already is not made again, and an error loses no finished window."""
+"""A job's windows into the frame store: what is on disk already is not made again, an error loses no finished window.
+
+The store is opened with what decides the pixels (`fingerprint.py`), so it holds the windows that an earlier run of the
+same job has finished. The rest is sampled one window at a time, and each is on disk before the next one begins: memory
+holds one window, and whatever ends the process costs no more than the window in the making.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import comfy.model_management as memory
-import folder_paths
 
-from ..errors import UserError
-from ..video_io.store.frame_store import FrameStore
-from ..video_io.store.settings import run_limits, runs_folder
-from .feedback import say
-
-if TYPE_CHECKING:
-    from ..wanvideo.job import TalkingVideoJob
-    from ..wanvideo.sampling import FinishedWindow
+from ...errors import UserError
+from ...video_io.pixels import to_8_bit
+from ...video_io.store.frame_store import FrameStore
+from ...video_io.store.settings import run_limits
+from ..job import TalkingVideoJob
+from ..model.vae_tiles import is_out_of_memory
+from ..sampling import FinishedWindow, Observer
+from .fingerprint import job_fingerprint, window_keys
 
 log = logging.getLogger(__name__)
 
+Say = Callable[[str], None]  # shows the user a sentence
 
-def sample_to_disk(job: TalkingVideoJob, node_id: str | None, *, resume: bool) -> FrameStore:
-    """Sample all windows that are still to be made; each is on disk before the next one begins.
+
+def sample_to_disk(
+    job: TalkingVideoJob, runs: Path, *, resume: bool, say: Say, observer: Callable[[int], Observer]
+) -> FrameStore:
+    """Sample all windows of a job that are still to be made.
+
+    Args:
+        job: the video.
+        runs: folder of all runs.
+        resume: False makes everything anew.
+        say: is given a sentence when windows are taken over, and when the user stops the job.
+        observer: makes the observer of the sampling, given how many windows are done; called if one is to be made.
+
+    Returns:
+        The store with every frame of the video.
 
     Raises:
         UserError: something failed in the middle; the sentence says what is kept and how to go on. An error in the
             first window stays what it is.
     """
-    from ..wanvideo.resume.fingerprint import job_fingerprint, window_keys
-    from ..wanvideo.sampling import to_8_bit
-    from .progress import SamplingProgress
-
     height, width = job.pictures.size
     with FrameStore.open(
-        runs_folder(Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs"),
+        runs,
         job_fingerprint(job),
         width=width,
         height=height,
-        fps=job.embeds.fps,
+        frame_rate=job.embeds.frame_rate,
         frames=job.embeds.frames,
         resume=resume,
         window_keys=window_keys(job),
@@ -48,27 +61,24 @@ def sample_to_disk(job: TalkingVideoJob, node_id: str | None, *, resume: bool) -
         done, total = store.windows_done, len(job.windows)
         if done:
             ending = ": all done" if store.complete else ""
-            say(node_id, f"Resumed at window {min(done + 1, total)} of {total}{ending}")
+            say(f"Resumed at window {min(done + 1, total)} of {total}{ending}")
         if not store.complete:
-            progress = SamplingProgress(node_id, job.model, total, job.settings.steps, done)
             state = store.state()
-            windows = job.run(progress, done, state and state["motion"])
-            for finished in _explained(windows, store, total, node_id):
+            windows = job.run(observer(done), done, state and state["motion"])
+            for finished in _explained(windows, store, total, say):
                 store.append(to_8_bit(finished.frames), {"motion": finished.motion})
                 log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
                 del finished  # its frames are on disk
         return store
 
 
-def _explained(
-    windows: Iterator[FinishedWindow], store: FrameStore, total: int, node_id: str | None
-) -> Iterator[FinishedWindow]:
+def _explained(windows: Iterator[FinishedWindow], store: FrameStore, total: int, say: Say) -> Iterator[FinishedWindow]:
     """The windows; an error while one is made names those that are kept."""
     try:
         yield from windows
     except memory.InterruptProcessingException:
         if store.windows_done:
-            say(node_id, f"Stopped: {_kept(store, total)}, queue the same graph again to go on")
+            say(f"Stopped: {_kept(store, total)}, queue the same graph again to go on")
         raise
     except Exception as error:
         if not store.windows_done:
@@ -78,8 +88,6 @@ def _explained(
 
 def _reason(error: Exception, store: FrameStore, total: int) -> str:
     """What happened in the middle, what is kept and how to go on."""
-    from ..wanvideo.model.vae_tiles import is_out_of_memory
-
     window = store.windows_done + 1
     what = str(error).strip().rstrip(".") if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):

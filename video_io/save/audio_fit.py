@@ -1,27 +1,17 @@
-"""The sound of a video: read in blocks, fitted to the picture to the sample, written as raw floats for ffmpeg."""
+"""The sound of a file: fitted to the picture to the sample, written as raw floats for ffmpeg."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 
-from ..spool import release
-
-BLOCK_SAMPLES = 65536
-HIGHEST_RATE = 768_000
-
-
-class SoundError(ValueError):
-    """The sound cannot be used. The message is one sentence: what was found and what is needed."""
+from ...timebase import frames_of_samples, samples_of_frames
+from ..read.audio_source import BLOCK_SAMPLES, Sound
 
 
 class AudioFit(Enum):
@@ -31,17 +21,6 @@ class AudioFit(Enum):
     LOOP = "loop to the video"
     SHORTEST = "shortest"
     KEEP_ALL = "keep all"
-
-
-class Sound(Protocol):
-    """Sound that can be read from its start, more than once."""
-
-    sample_rate: int
-    channels: int
-    notes: list[str]
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Float samples [n, channels], in order."""
 
 
 @dataclass(frozen=True)
@@ -65,50 +44,6 @@ class FittedSound:
     notes: tuple[str, ...]
 
 
-class TensorSound:
-    """ComfyUI's AUDIO dict as `Sound`.
-
-    Raises:
-        SoundError: it is not an AUDIO dict with float samples [1, channels, samples] and a rate in Hz.
-    """
-
-    def __init__(self, audio: Mapping[str, Any]) -> None:
-        try:
-            waveform, sample_rate = audio["waveform"], audio["sample_rate"]
-        except (KeyError, TypeError) as error:
-            raise SoundError(f"The audio has no waveform and sample_rate ({error!r}).") from error
-        if not isinstance(waveform, torch.Tensor) or waveform.dim() != 3 or not waveform.is_floating_point():
-            found = f"{waveform.dtype} {list(waveform.shape)}" if isinstance(waveform, torch.Tensor) else type(waveform)
-            raise SoundError(f"The audio's waveform is {found}; floats [batch, channels, samples] are needed.")
-        if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= HIGHEST_RATE or sample_rate % 1:
-            raise SoundError(f"The audio's sample rate is {sample_rate}; 1 to {HIGHEST_RATE} Hz is needed.")
-        if waveform.shape[0] < 1 or waveform.shape[1] < 1:
-            raise SoundError(f"The audio has the shape {list(waveform.shape)}; one sound with one channel is needed.")
-        self.notes: list[str] = []
-        if waveform.shape[0] > 1:
-            self.notes.append(f"The audio is a batch of {waveform.shape[0]} sounds; the first one is used.")
-        self._samples = waveform[0]  # [channels, samples]
-        self.sample_rate = int(sample_rate)
-        self.channels = int(waveform.shape[1])
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Float32 samples [n, channels], in order."""
-        for start in range(0, self._samples.shape[1], BLOCK_SAMPLES):
-            block = self._samples[:, start : start + BLOCK_SAMPLES]
-            yield block.detach().cpu().float().numpy().T
-            release(self._samples)
-
-
-def samples_for(frames: int, rate: Fraction, sample_rate: int) -> int:
-    """Samples per channel that `frames` frames at `rate` per second last, to the nearest sample."""
-    return round(Fraction(frames) / rate * sample_rate)
-
-
-def frames_for(samples: int, rate: Fraction, sample_rate: int) -> int:
-    """Frames at `rate` per second that `samples` samples need, the last one begun counted whole; at least 1."""
-    return max(1, math.ceil(float(Fraction(samples, sample_rate) * rate) - 1e-6))
-
-
 def fit_sound(
     sound: Sound, frames: int, rate: Fraction, fit: AudioFit, max_channels: int, path: Path
 ) -> FittedSound | None:
@@ -125,7 +60,7 @@ def fit_sound(
     notes = []
     if channels < sound.channels:
         notes.append(f"The sound has {sound.channels} channels; the format takes {max_channels}, the first are kept.")
-    video_samples = samples_for(frames, rate, sound.sample_rate)
+    video_samples = samples_of_frames(frames, sample_rate=sound.sample_rate, frame_rate=rate)
     writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples)
     with path.open("wb") as file:
         writer.copy(sound, file)
@@ -138,7 +73,7 @@ def fit_sound(
     if writer.bad_samples:
         notes.append(f"{writer.bad_samples} samples of the sound are not numbers (NaN) and were made silent.")
     if fit is AudioFit.SHORTEST:
-        frames = min(frames, frames_for(writer.written, rate, sound.sample_rate))
+        frames = min(frames, frames_of_samples(writer.written, sample_rate=sound.sample_rate, frame_rate=rate))
     return FittedSound(path, sound.sample_rate, channels, writer.written, frames, (*sound.notes, *notes))
 
 

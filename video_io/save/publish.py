@@ -1,0 +1,46 @@
+"""A finished file gets its final name, in one step and never in place of another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .target import Target
+
+
+def publish(finished: Path, target: Target) -> Path:
+    """Move a finished file to the target's next free name and return that; an existing file is never replaced.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    counter = target.next_counter()
+    while True:
+        path = target.path(counter)
+        try:
+            _move_without_replacing(finished, path)
+        except FileExistsError:
+            counter += 1
+        else:
+            return path
+
+
+def _move_without_replacing(source: Path, destination: Path) -> None:
+    """Rename in one step that fails if `destination` exists (FileExistsError), as two servers may race."""
+    if os.name == "nt":
+        source.rename(destination)  # Windows never replaces
+        return
+    try:
+        os.link(source, destination)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here (exFAT, some network drives): claim the name, then replace the claim
+        with destination.open("xb"):
+            pass
+        try:
+            source.replace(destination)
+        except OSError:
+            destination.unlink()
+            raise
+    else:
+        source.unlink()
