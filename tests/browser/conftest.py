@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +15,11 @@ from environment import CACHE
 from graph_editor import frontend
 from talking_picture import PICTURE, SPEECH
 
+from ..support.conditions import unavailable
+
 EDITORS = ("core's editor", "newest editor")
 # ComfyUI 0.3.75 has no setting for previews, only this.
 WITH_PREVIEWS = ("--preview-method", "latent2rgb")
-
-
-def unavailable(reason: str) -> None:
-    """A test that cannot run is a failure in CI and skipped, with the reason, elsewhere."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

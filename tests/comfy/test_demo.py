@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from comfy_server import ComfyServer
 from environment import ROOT
 
 from ..support import media
+from ..support.conditions import wait_until
 
 IN_PROJECT_VENV = Path(sys.prefix).resolve().parent == ROOT and Path(sys.prefix).name.startswith(".venv")
 needs_project_venv = pytest.mark.skipif(
@@ -87,10 +86,3 @@ def test_ending_it_leaves_no_process(tmp_path: Path, number: str, moment: str):
     assert server
     assert not psutil.wait_procs(server, timeout=5)[1]
     assert not (tmp_path / "never.mp4").exists()
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)

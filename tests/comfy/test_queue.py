@@ -46,7 +46,7 @@ def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyC
     late = [e for e in jobs.sampler_progress(long_job, stopped.events) if e.seconds > asked]
     assert stopped.interrupted
     assert len(late) <= 1
-    assert len(finished.decode(jobs.saved_file(next_job, client.finish(after))).frames) == 8
+    assert len(finished.decode(finished.saved_file(next_job, client.finish(after).history)).frames) == 8
 
 
 def test_history_names_the_file_for_the_graph_editor_and_for_api_clients(

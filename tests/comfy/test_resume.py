@@ -201,10 +201,10 @@ def test_two_servers_on_one_folder_make_the_same_video_without_disturbing_each_o
         for one in (base, other):
             one.server.stop()
             one.server.start()
-        jobs = [threading.Thread(target=job, args=(one,)) for one in (base, other)]
-        for thread in jobs:
+        threads = [threading.Thread(target=job, args=(one,)) for one in (base, other)]
+        for thread in threads:
             thread.start()
-        for thread in jobs:
+        for thread in threads:
             thread.join()
     finally:
         other.server.stop()

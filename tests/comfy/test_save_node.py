@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_client import ComfyClient, ComfyError, Prompt
+from comfy_client import ComfyClient, Prompt
 from evaluation import finished
 
-from ..support import media
+from ..support import jobs, media
 
 FRAMES, FPS = 12, 24.0
 
@@ -32,16 +32,6 @@ def saving(client: ComfyClient, sound: Path | None = None, **inputs: Any) -> Pro
         prompt["sound"] = {"class_type": "InfiniteTalkLoadAudio", "inputs": file}
         prompt["save"]["inputs"]["audio"] = ["sound", 0]
     return prompt
-
-
-def refusal(client: ComfyClient, prompt: Prompt) -> str:
-    """The sentence with which a job is refused, at the queue or by the node."""
-    try:
-        result = client.run(prompt)
-    except ComfyError as error:
-        return str(error)
-    assert result.error, "the server took it"
-    return result.error_message
 
 
 def test_pictures_and_any_sound_become_a_file(client, tmp_path):
@@ -81,7 +71,7 @@ def test_cores_video_goes_in_and_ours_goes_into_core(client, tmp_path):
 
 @pytest.mark.parametrize("prefix", ["../../x", "a/../../../x", "/etc/x", ""])
 def test_a_prefix_cannot_leave_the_output_folder(client, folders, prefix):
-    sentence = refusal(client, saving(client, filename_prefix=prefix))
+    sentence = jobs.refusal(client, saving(client, filename_prefix=prefix))
     assert "filename_prefix" in sentence
     assert not (folders.output.parent.parent / "x_00001_.mp4").exists()
 
@@ -94,14 +84,14 @@ def test_odd_prefixes_are_names_and_never_options(client, prefix):
 
 
 def test_a_name_that_is_too_long_gets_a_sentence(client):
-    assert "filename_prefix" in refusal(client, saving(client, filename_prefix="tests/" + "n" * 300))
+    assert "filename_prefix" in jobs.refusal(client, saving(client, filename_prefix="tests/" + "n" * 300))
 
 
 def test_both_or_neither_of_images_and_video_get_a_sentence(client):
     both = saving(client)
     both["video"] = {"class_type": "CreateVideo", "inputs": {"images": ["pictures", 0], "fps": 24.0}}
     both["save"]["inputs"]["video"] = ["video", 0]
-    assert "Both images and video" in refusal(client, both)
+    assert "Both images and video" in jobs.refusal(client, both)
     neither = saving(client)
     del neither["save"]["inputs"]["images"]
-    assert "either images nor video" in refusal(client, neither)
+    assert "either images nor video" in jobs.refusal(client, neither)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ..support.golden_job import FRAMES, with_lora
+from ..support.golden_job import FRAMES, Nobody, with_lora
 
 
 def fingerprint(job) -> str:
@@ -174,13 +174,6 @@ def test_a_loaded_model_has_the_fingerprint_of_the_unloaded_one(job, patch):
         assert fingerprint(changed(job, model=model)) == before
     finally:
         model.detach()
-
-
-class Nobody:
-    """An observer that does not look."""
-
-    def step(self, window, step, denoised):
-        pass
 
 
 def test_running_changes_nothing(job):

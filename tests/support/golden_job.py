@@ -9,6 +9,13 @@ import torch
 LAYERS, FRAMES = 3, 40
 
 
+class Nobody:
+    """An observer that does not look."""
+
+    def step(self, window, step, denoised):
+        pass
+
+
 def padded(text: torch.Tensor) -> torch.Tensor:
     """Text rows as core's encoder gives them: zeros up to 512. `[L, 4096]` -> `[1, 512, 4096]`."""
     return torch.nn.functional.pad(text.float(), (0, 0, 0, 512 - text.shape[0]))[None]

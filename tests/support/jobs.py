@@ -8,7 +8,7 @@ from typing import Any
 
 import talking_picture
 from comfy_client import ComfyClient, ComfyError, Event, Prompt
-from talking_picture import find_node, inputs_of
+from talking_picture import inputs_of
 
 SMALL = {"width": 48, "height": 32, "steps": 2, "window_frames": 17, "motion_frames": 5}
 """Sampler settings that make a window in a second or two: 17 frames, of which 12 are new."""
@@ -25,8 +25,8 @@ def small_prompt(client: ComfyClient, picture: Path, sound: Path, **sampler: Any
 
 def sampler_progress(prompt: Prompt, events: list[Event]) -> list[Event]:
     """The `progress` events of the sampler: one per step."""
-    sampler = find_node(prompt, "InfiniteTalkSampler")
-    return [event for event in events if event.kind == "progress" and event.data["node"] == sampler]
+    samplers = {name for name, node in prompt.items() if node["class_type"] == "InfiniteTalkSampler"}
+    return [event for event in events if event.kind == "progress" and event.data["node"] in samplers]
 
 
 def refusal(client: ComfyClient, prompt: Prompt) -> str:

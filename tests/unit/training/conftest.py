@@ -1,11 +1,12 @@
-"""Makes the modules of the demo's training importable, and finds the program that speaks."""
+"""Finds the program that speaks."""
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
+
+from ...support.conditions import unavailable
 
 
 @pytest.fixture(scope="session")
@@ -13,8 +14,5 @@ def espeak() -> str:
     """The program espeak-ng; without it a test fails in CI and is skipped elsewhere."""
     program = shutil.which("espeak-ng")
     if program is None:
-        reason = "The sound for training needs the program espeak-ng."
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        unavailable("The sound for training needs the program espeak-ng.")
     return program
