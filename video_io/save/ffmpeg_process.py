@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 KEPT_LOG_LINES = 40
 POLL_SECONDS = 0.05
 PROBE_TIMEOUT_SECONDS = 60
+# Every encoder's line is "FLAGS NAME DESCRIPTION", the first letter its type. Other programs answer with a help text.
+ENCODER_FLAGS = re.compile(r"[VAS][F.][S.][X.][B.][D.]")
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would flash a console
 PIPE_BYTES = 2**20  # Linux's default limit for a user without privileges
 # ffmpeg's threads report each other's end; the cause stands in the lines before.
@@ -112,9 +115,8 @@ def _probe_encoders(exe: str, version: tuple[int, int]) -> frozenset[str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _not_ffmpeg(exe, str(error)) from error
     lines = listing.stdout.decode("utf-8", "replace").splitlines()
-    # Every encoder's line is "FLAGS NAME DESCRIPTION" with six flag letters, the first one its type.
     rows = [line.split(None, 2) for line in lines if line.startswith(" ")]
-    names = frozenset(row[1] for row in rows if len(row) == 3 and len(row[0]) == 6 and row[1] != "=")
+    names = frozenset(row[1] for row in rows if len(row) == 3 and ENCODER_FLAGS.fullmatch(row[0]) and row[1] != "=")
     if listing.returncode != 0 or not names:
         raise _not_ffmpeg(exe, f"its answer to -encoders was not a list (exit code {listing.returncode})")
     return names

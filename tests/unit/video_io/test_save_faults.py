@@ -185,13 +185,16 @@ def test_a_read_only_file_system_is_named(save, small_disk):
         save(media.make_pictures(2, 16, 16))
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "not executable", "another program", "a folder"])
+@pytest.mark.parametrize("kind", ["missing", "text", "not executable", "another program", "a help text", "a folder"])
 def test_a_binary_that_is_no_ffmpeg_is_named_with_the_remedy(save, tmp_path, monkeypatch, kind):
     path = tmp_path / "rubbish"
     if kind == "another program":
         path = Path(sys.executable)
     elif kind == "a folder":
         path.mkdir()
+    elif kind == "a help text":  # as Python 3.10 answers: a line that looks like an encoder's, but for its flags
+        path.write_text("#!/bin/sh\necho '  memory blocks when the program ends'\n")
+        path.chmod(0o755)
     elif kind != "missing":
         path.write_text("this is not a program")
         path.chmod(0o755 if kind == "text" else 0o644)
