@@ -25,7 +25,7 @@ def main() -> int:
     """Run mypy; returns its exit code."""
     with tempfile.TemporaryDirectory() as parent:
         environment.link_pack(Path(parent), NAME)
-        command = [sys.executable, "-P", "-m", "mypy"]
+        command = [sys.executable, "-I", "-m", "mypy"]
         command += ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".cache" / "mypy")]
         for folder in FOLDERS:
             command += ["-p", f"{NAME}.{folder}"]

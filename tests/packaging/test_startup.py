@@ -29,7 +29,7 @@ print(json.dumps({name: getattr(sys.modules[name], "__file__", None) for name in
 @pytest.fixture(scope="module")
 def new_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of the modules that loading the pack brings, by name."""
-    command = [sys.executable, "-P", "-c", LOAD, str(ROOT), str(find_core()), str(tmp_path_factory.mktemp("base"))]
+    command = [sys.executable, "-I", "-c", LOAD, str(ROOT), str(find_core()), str(tmp_path_factory.mktemp("base"))]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=240)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -143,7 +143,7 @@ def test_the_clip_vision_model_counts(job, models):
 
 def test_the_same_job_after_a_restart_has_the_same_fingerprint(golden_dir, comfy_core, tmp_path):
     def in_a_new_process(hash_seed: str) -> str:
-        command = [sys.executable, "-P", str(Path(__file__).with_name("fingerprint_process.py")), str(golden_dir)]
+        command = [sys.executable, "-I", str(Path(__file__).with_name("fingerprint_process.py")), str(golden_dir)]
         environment = {**os.environ, "COMFYUI_PATH": str(comfy_core), "PYTHONHASHSEED": hash_seed}
         answer = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert answer.returncode == 0, answer.stderr

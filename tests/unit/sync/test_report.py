@@ -282,7 +282,7 @@ def test_a_long_video_needs_hardly_more_memory_than_a_short_one():
     root = Path(__file__).resolve().parents[3]
 
     def peak_mb(minutes: int) -> float:
-        command = [sys.executable, "-P", "-c", MEMORY_TEST, str(root), str(minutes)]
+        command = [sys.executable, "-I", "-c", MEMORY_TEST, str(root), str(minutes)]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     short, long = peak_mb(1), peak_mb(12)  # 18,000 frames of 36 × 64 cells are 158 MiB

@@ -31,7 +31,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SUPPORT / "killed_writer.py")],
+            [sys.executable, "-I", str(SUPPORT / "killed_writer.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -338,7 +338,7 @@ def test_two_processes_never_share_a_run(tmp_path):
         "    print(store.folder.name, flush=True)\n"
         "    sys.stdin.readline()\n"
     )
-    command = [sys.executable, "-P", "-c", script, str(SUPPORT), str(ROOT / "tools"), str(tmp_path)]
+    command = [sys.executable, "-I", "-c", script, str(SUPPORT), str(ROOT / "tools"), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as other:
         theirs = other.stdout.readline().strip()
         with open_store(tmp_path) as store:
