@@ -30,8 +30,6 @@ import support
 CHECKS = (
     "block", "fingerprint", "windows", "batching", "wav2vec", "compile", "regimes", "fp8", "partial", "720p", "saving",
 )  # fmt: skip
-GRIDS = {"480p": (30, 52), "720p": (45, 80)}
-"""Tokens of one latent frame: height and width of the video over 16."""
 ONE_VOICE_LIMIT, TWO_VOICES_LIMIT, MEMORY_LIMIT = 1.10, 1.13, 1.15
 STEP_LIMIT_SECONDS = 6
 FINGERPRINT_LIMIT_SECONDS = 2
@@ -86,6 +84,7 @@ class Checks:
 
     def block(self) -> None:
         """Time and memory of a transformer block with the hooks, over the bare one; does the CPU ever wait?"""
+        from flops import GRIDS
         from one_block import measure
 
         grids = {"tiny": (4, 4)} if self.tiny else GRIDS

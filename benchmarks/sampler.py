@@ -2,13 +2,14 @@
 
     python benchmarks/sampler.py [--json FILE] [--rounds 3]
 
-Three questions:
+Four questions:
 
 (a) How much work is done for a second of video (model passes, VAE frames, CLIP pictures), counted, beside what the
     authors' loop does with the same settings (MeiGen InfiniteTalk, `generate_infinitetalk`)?
 (b) How long does our loop take over the bare core calls inside it? The calls of one run (model forwards, VAE encodes
     and decodes) are recorded, then loop and bare calls take turns.
 (c) Which share of a transformer block is the audio hook, in time and in memory?
+(d) Which share of the floating-point operations of a block are our hooks, at the real sizes? Counted, not computed.
 
 The model has random weights and more than 100 M parameters, in core's own classes.
 """
@@ -138,6 +139,7 @@ def run(job: Any) -> None:
 def record(models: SimpleNamespace, guidance: dict[str, Any], *, compute: bool = True) -> tuple[Recorder, CountingClip]:
     """Run once and keep every core call, to be made again; who only counts them needs no real answers."""
     import torch
+    from infinitetalk.wanvideo.model.hooks import LISTENER_KEY
 
     seen, clip = Recorder(), CountingClip()
     base, vae = models.model.model, models.vae
@@ -146,7 +148,12 @@ def record(models: SimpleNamespace, guidance: dict[str, Any], *, compute: bool =
     def seen_apply(x: Any, t: Any, **conditions: Any) -> Any:
         seen.passes += len(x)
         seen.calls.append(lambda: apply_model(x, t, **conditions))
-        return apply_model(x, t, **conditions) if compute else x * 0.5
+        if compute:
+            return apply_model(x, t, **conditions)
+        report = conditions["transformer_options"][LISTENER_KEY].report
+        if report is not None:  # the sampler refuses a model whose blocks did not hear the audio
+            report.calls.append(len(base.diffusion_model.blocks))
+        return x * 0.5
 
     def seen_encode(pixels: Any) -> Any:
         seen.encoded += len(pixels)
@@ -231,12 +238,12 @@ def hook_share(models: SimpleNamespace) -> dict[str, float]:
 
     spent = {"hook": 0.0, "block": 0.0}
     depth = {"block": 0}
-    patch, blocks = hooks.AudioPatch.__call__, models.model.model.diffusion_model.blocks
+    patch, blocks = hooks.hear_audio, models.model.model.diffusion_model.blocks
 
-    def timed_patch(self: Any, args: dict[str, Any]) -> Any:
+    def timed_patch(args: dict[str, Any]) -> Any:
         start = time.perf_counter()
         try:
-            return patch(self, args)
+            return patch(args)
         finally:
             spent["hook"] += time.perf_counter() - start
 
@@ -249,11 +256,11 @@ def hook_share(models: SimpleNamespace) -> dict[str, float]:
     handles = [
         h for block in blocks for h in (block.register_forward_pre_hook(enter), block.register_forward_hook(leave))
     ]
-    hooks.AudioPatch.__call__ = timed_patch
+    hooks.hear_audio = timed_patch  # the name that `attach` looks up
     try:
         run(make_job(models, None, SETTINGS["text 1, audio 1"]))
     finally:
-        hooks.AudioPatch.__call__ = patch
+        hooks.hear_audio = patch
         for handle in handles:
             handle.remove()
     share = spent["hook"] / spent["block"]
@@ -274,7 +281,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 def hook_memory(models: SimpleNamespace) -> dict[str, float]:
     """(c), memory: the peak of one model pass with the audio hook, over that of core's model alone."""
-    from infinitetalk.wanvideo.model.hooks import AUDIO_KEY
+    from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY
 
     base, seen = models.model.model, []
     apply_model = base.apply_model
@@ -290,20 +297,36 @@ def hook_memory(models: SimpleNamespace) -> dict[str, float]:
         del base.apply_model
     x, t, conditions = seen[0]
     bare = {**conditions, "transformer_options": {}}
-    del bare[AUDIO_KEY]
+    del bare[AUDIO_TOKENS_KEY]
     with_hook, without = (peak_bytes(lambda c=c: apply_model(x, t, **c)) for c in (conditions, bare))
     print(f"    and {with_hook / without - 1:.1%} more memory ({with_hook / 1e6:.1f} over {without / 1e6:.1f} MB)")
     return {"hook_extra_memory": with_hook / without - 1}
 
 
+def hook_flops_share() -> dict[str, dict[str, dict[str, float]]]:
+    """(d): hooks over block with hooks, by size and number of voices, counted by PyTorch on the meta device."""
+    from flops import GRIDS, block_flops
+
+    shares: dict[str, dict[str, float]] = {}
+    for size, grid in GRIDS.items():
+        bare = block_flops(grid, 0)
+        shares[size] = {str(voices): 1 - bare / block_flops(grid, voices) for voices in (1, 2)}
+        print(f"(d) {size}: hooks are {shares[size]['1']:.1%} of a block's operations with one voice, ", end="")
+        print(f"{shares[size]['2']:.1%} with two ({bare / 1e12:.1f} TF without)")
+    return {"hook_flops_share": shares}
+
+
 def main() -> None:
-    """Run all three and print them."""
+    """Answer all four and print the answers."""
     parser = support.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     support.enter_environment()
     support.import_core()
     support.load_pack()
+    import comfy.cli_args
+
+    comfy.cli_args.args.use_pytorch_cross_attention = True  # as on GPUs
     import torch
 
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -314,6 +337,7 @@ def main() -> None:
         figures |= loop_over_core(models, options.rounds)
         figures |= hook_share(models)
         figures |= hook_memory(models)
+        figures |= hook_flops_share()
     support.write_json(options.json, figures)
 
 

@@ -121,16 +121,19 @@ class AudioCrossAttention(nn.Module):
         Returns:
             `[B, T·S, C]`.
         """
+        batch, length = x.shape[:2]
         frames = rearrange(x, "b (t s) c -> (b t) s c", t=audio.shape[1])
         k, v = self.kv_linear(audio).flatten(0, 1).chunk(2, dim=-1)  # [B·T, N, C] each
         if coordinates is None:
-            return self._attend_folded(residual.view_as(frames), frames, k, v, scale).view_as(residual)
-        q = rotate(self.q_linear(x), coordinates, self.heads).view_as(frames)
+            added_to = rearrange(residual, "b (t s) c -> (b t) s c", t=audio.shape[1])
+            return self._attend_folded(added_to, frames, k, v, scale).view(batch, length, -1)
+        q = rearrange(rotate(self.q_linear(x), coordinates, self.heads), "b (t s) c -> (b t) s c", t=audio.shape[1])
         k = rotate(k, key_coordinates(k.shape[1], self.tokens_per_speaker, k.device), self.heads)
         q, k, v = (rearrange(t, "f n (h d) -> f h n d", h=self.heads) for t in (q, k, v))
         # Not the attention that the user chose: with so few keys none is faster, and some work with 8 bits.
         heard = comfy.ops.scaled_dot_product_attention(q, k, v)
-        return torch.add(residual, self.proj(rearrange(heard, "f h s d -> f s (h d)")).view_as(x), alpha=scale)
+        heard = self.proj(rearrange(heard, "(b t) h s d -> b (t s) (h d)", b=batch))
+        return torch.add(residual, heard, alpha=scale)
 
     def _attend_folded(self, residual: Tensor, x: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """The same without a query and an output for each token, where nothing stands between projection and keys.
