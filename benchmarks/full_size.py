@@ -148,7 +148,7 @@ class Models:
             infinitetalk=self.infinitetalk,
             embeds=embeds,
             vae=self.vae,
-            pictures=Pictures(ImageFrames(picture, Fraction(FPS)), FPS, frames, (height, width)),
+            pictures=Pictures(ImageFrames(picture, Fraction(FPS)), Fraction(FPS), frames, (height, width)),
             settings=SamplerSettings(seed=5, steps=steps, shift=3.0),
             guidance=Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
             window_frames=sizes.window_frames,

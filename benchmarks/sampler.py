@@ -90,7 +90,7 @@ def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> An
         infinitetalk=models.infinitetalk,
         embeds=embeds,
         vae=models.vae,
-        pictures=Pictures(ImageFrames(image, Fraction(FPS)), FPS, FRAMES, (HEIGHT, WIDTH)),
+        pictures=Pictures(ImageFrames(image, Fraction(FPS)), Fraction(FPS), FRAMES, (HEIGHT, WIDTH)),
         settings=SamplerSettings(seed=1, steps=STEPS, shift=3.0),
         guidance=Guidance(**guidance),
         window_frames=WINDOW_FRAMES,

@@ -121,7 +121,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             infinitetalk=infinitetalk,
             embeds=audio_embeds,
             vae=with_tiles_if_needed(vae, say_here),
-            pictures=Pictures(source, audio_embeds.fps, audio_embeds.frames, size),
+            pictures=Pictures(source, audio_embeds.frame_rate, audio_embeds.frames, size),
             settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
             guidance=Guidance(text_cfg, audio_cfg, apg),
             window_frames=window_frames,

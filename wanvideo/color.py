@@ -1,4 +1,4 @@
-"""Keep the colours of a long video from drifting away from its picture."""
+"""Keep the colors of a long video from drifting away from its picture."""
 
 from __future__ import annotations
 

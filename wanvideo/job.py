@@ -25,7 +25,6 @@ from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
 from .sampling import (
-    INFINITETALK_SCHEDULE,
     FinishedWindow,
     Models,
     Observer,
@@ -34,6 +33,7 @@ from .sampling import (
     WindowLoop,
     with_shift,
 )
+from .schedule import INFINITETALK_SCHEDULE
 from .voices import Voices
 from .windows import END_PADDINGS, Window, check_window, plan_windows
 

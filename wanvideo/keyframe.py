@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 CLIP_SIZE = 224
-GREY = 0.5
+GRAY = 0.5
 """What the frames after the keyframe are filled with: 0 in the VAE's own range of -1 … 1."""
 
 
@@ -20,7 +20,7 @@ class Keyframe:
     image: Tensor
     """`[1, H, W, 3]` in 0 … 1."""
     latent: Tensor
-    """`[1, 16, T, H/8, W/8]`, the picture followed by grey frames, as the VAE gives it."""
+    """`[1, 16, T, H/8, W/8]`, the picture followed by gray frames, as the VAE gives it."""
     clip_vision_output: Any | None
     """Core's CLIP vision output; None where no CLIP vision model is connected."""
 
@@ -57,7 +57,7 @@ class KeyframeEncoder:
         return self._last
 
     def _latent(self, image: Tensor) -> Tensor:
-        frames = torch.full((self.window_frames, *image.shape[1:]), GREY)  # [F, H, W, 3]
+        frames = torch.full((self.window_frames, *image.shape[1:]), GRAY)  # [F, H, W, 3]
         frames[:1] = image
         return self.vae.encode(frames)
 

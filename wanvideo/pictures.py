@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,18 +13,17 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..timebase import exact_frame_rate
 from .resolution import cover_and_crop
 
 if TYPE_CHECKING:
     from ..video_io.read.frame_source import Frame, FrameSource
 
 HISTOGRAM_BINS = 8
-"""Bins per colour channel: 8 × 8 × 8 colours."""
+"""Bins per color channel: 8 × 8 × 8 colors."""
 SAMPLE_GRID = 128
-"""A frame is compared and recognised by at most this many rows and columns, spread evenly over it."""
+"""A frame is compared and recognized by at most this many rows and columns, spread evenly over it."""
 CUT_DISTANCE = 0.5
-"""Share of the pixels that must change their colour bin from one frame to the next for a scene cut."""
+"""Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
 
 
 class Pictures:
@@ -33,12 +33,12 @@ class Pictures:
     over. It is streamed: RAM holds one frame, and frames asked for in rising order are decoded once.
     """
 
-    def __init__(self, source: FrameSource, fps: float, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, source: FrameSource, frame_rate: Fraction, frames: int, size: tuple[int, int]) -> None:
         """Take a source.
 
         Args:
             source: pictures with 3 channels, or 4 with transparency, which is laid over black.
-            fps: frames per second of the video that is made.
+            frame_rate: of the video that is made, exact.
             frames: its length.
             size: its height and width.
 
@@ -51,7 +51,7 @@ class Pictures:
             )
         self.source = source
         self.size = size
-        self._fps = exact_frame_rate(fps)
+        self._frame_rate = frame_rate
         self._frames = frames
         self._stream: Iterator[Frame] = iter(())
         self._position = -1
@@ -107,11 +107,11 @@ class Pictures:
 
     def _source_index(self, frame: int) -> int:
         """The source frame that is on screen when a frame of the video is shown."""
-        return min(int(frame * self.source.frame_rate / self._fps), self.source.count - 1)
+        return min(int(frame * self.source.frame_rate / self._frame_rate), self.source.count - 1)
 
     def _video_frame(self, index: int) -> int:
         """The first frame of the video that shows a source frame."""
-        return -int(-index * self._fps // self.source.frame_rate)
+        return -int(-index * self._frame_rate // self.source.frame_rate)
 
     def _read(self, index: int) -> Frame:
         current = self._current
@@ -141,7 +141,7 @@ def _sample(frame: Frame) -> np.ndarray:
 
 
 def _color_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Share of the pixels in each of 8 × 8 × 8 colours; `[512]`, adds up to 1."""
+    """Share of the pixels in each of 8 × 8 × 8 colors; `[512]`, adds up to 1."""
     bins = pixels[..., :3].astype(np.int64) * HISTOGRAM_BINS // 256
     colors = (bins[..., 0] * HISTOGRAM_BINS + bins[..., 1]) * HISTOGRAM_BINS + bins[..., 2]
     counts = np.bincount(colors.ravel(), minlength=HISTOGRAM_BINS**3)

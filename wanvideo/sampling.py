@@ -20,11 +20,9 @@ from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
 from .guider import Guidance, InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
 from .model.modules import InfiniteTalk
-from .schedule import infinitetalk_sigmas
+from .schedule import INFINITETALK_SCHEDULE, infinitetalk_sigmas
 from .voices import Voices
 from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames
-
-INFINITETALK_SCHEDULE = "infinitetalk"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 TRAIN_TIMESTEPS = 1000
+INFINITETALK_SCHEDULE = "infinitetalk"
+"""Its name beside those of core's schedulers."""
 
 
 def infinitetalk_sigmas(steps: int, shift: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import combinations, product
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ class Voices:
     """Per voice `[S, layers, channels]`, what follows the end."""
     audible: Sequence[Tensor]
     """Per voice bool `[F]`; only looked at with more than two voices."""
-    fps: float
+    frame_rate: Fraction
 
     @classmethod
     def of(cls, embeds: AudioEmbeds, *, listener: bool = False) -> Voices:
@@ -52,7 +53,7 @@ class Voices:
             features.append(still.expand(embeds.frames, -1, -1))
             silence.append(still)
             audible.append(torch.zeros(embeds.frames, dtype=torch.bool))
-        voices = cls(features, silence, audible, embeds.fps)
+        voices = cls(features, silence, audible, embeds.frame_rate)
         voices.voice_per_slot  # noqa: B018  (refuses what cannot work)
         return voices
 
@@ -106,7 +107,7 @@ class Voices:
             ):
                 return slots
         named = [
-            f"voices {a + 1} and {b + 1} at {overlap / self.fps:.2f} s"
+            f"voices {a + 1} and {b + 1} at {float(overlap / self.frame_rate):.2f} s"
             for (a, b), overlap in overlaps.items()
             if overlap is not None
         ]

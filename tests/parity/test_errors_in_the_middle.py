@@ -21,7 +21,7 @@ def small(job):
     from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.pictures import Pictures
 
-    pictures = Pictures(ImageFrames(job.pictures.at(0), Fraction(25)), 25.0, FRAMES, (32, 32))
+    pictures = Pictures(ImageFrames(job.pictures.at(0), Fraction(25)), Fraction(25), FRAMES, (32, 32))
     settings = dataclasses.replace(job.settings, steps=1)
     return dataclasses.replace(job, pictures=pictures, settings=settings, guidance=Guidance(1.0, 1.0, False))
 
@@ -190,7 +190,9 @@ def test_a_source_video_that_changes_later_uses_the_windows_before_the_change(sm
     from infinitetalk.wanvideo.pictures import Pictures
 
     def dubbed(frames: torch.Tensor):
-        return dataclasses.replace(small, pictures=Pictures(ImageFrames(frames, Fraction(25)), 25.0, FRAMES, (32, 32)))
+        return dataclasses.replace(
+            small, pictures=Pictures(ImageFrames(frames, Fraction(25)), Fraction(25), FRAMES, (32, 32))
+        )
 
     caplog.set_level(logging.INFO)
     picture = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(2)) * 0.8

@@ -93,7 +93,7 @@ def test_every_pixel_of_the_picture_counts(job):
 
     image = job.pictures.at(0).clone()
     image[0, 63, 62, 1] += 0.01
-    other = changed(job, pictures=Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (64, 64)))
+    other = changed(job, pictures=Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (64, 64)))
     assert fingerprint(other) != fingerprint(job)
 
 
@@ -232,7 +232,7 @@ def test_who_has_which_slot_counts(job):
         first[: FRAMES // 2], second[FRAMES // 2 :] = True, True
         if not audible_first:
             first, second = second, first
-        voices = Voices(rows, [row[:0] for row in rows], [first, second, ~(first & second)], 25.0)
+        voices = Voices(rows, [row[:0] for row in rows], [first, second, ~(first & second)], Fraction(25))
         embeds = SimpleNamespace(digests=["one", "two", "three"])
         return window_keys(SimpleNamespace(voices=voices, embeds=embeds, windows=job.windows, pictures=job.pictures))
 

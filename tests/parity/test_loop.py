@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +65,7 @@ def run_variant(variant, golden, common, single, models):
         Models(patched, models.infinitetalk, models.vae),
         KeyframeEncoder(models.vae, clip, WINDOW_FRAMES),
         lambda frame: pixels[min(frame, len(pixels) - 1)][None],
-        Voices(voices, [voice[:0] for voice in voices], [], fps=25.0),
+        Voices(voices, [voice[:0] for voice in voices], [], frame_rate=Fraction(25)),
         masks,
         Prompts([(padded(single["context"]), {})], [(padded(single["context_null"]), {})]),
         Guidance(**VARIANTS[variant]),

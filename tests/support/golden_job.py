@@ -49,7 +49,7 @@ def golden_job(models):
         infinitetalk=models.infinitetalk,
         embeds=embeds,
         vae=models.vae,
-        pictures=Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (64, 64)),
+        pictures=Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (64, 64)),
         settings=SamplerSettings(seed=1, steps=2, shift=7.0),
         guidance=Guidance(5.0, 4.0, False),
         window_frames=17,

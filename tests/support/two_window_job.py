@@ -42,6 +42,7 @@ def make_job(models, model=None, voices=1, **changes):
         audible=[torch.ones(FRAMES, dtype=torch.bool)] * voices,
         digests=[f"voice {index}" for index in range(voices)],
         fps=25.0,
+        frame_rate=Fraction(25),
         frames=FRAMES,
     )
     fields = {
@@ -49,7 +50,7 @@ def make_job(models, model=None, voices=1, **changes):
         "infinitetalk": models.infinitetalk,
         "embeds": embeds,
         "vae": models.vae,
-        "pictures": Pictures(ImageFrames(image, Fraction(25)), 25.0, FRAMES, (32, 32)),
+        "pictures": Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (32, 32)),
         "settings": SamplerSettings(**settings),
         "guidance": Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
         "window_frames": WINDOW_FRAMES,

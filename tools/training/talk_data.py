@@ -30,7 +30,7 @@ from comfy.latent_formats import Wan21
 from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.embeds import embed_voices
 from infinitetalk.audio.wav2vec import Wav2VecEncoder, load_encoder
-from infinitetalk.wanvideo.keyframe import GREY
+from infinitetalk.wanvideo.keyframe import GRAY
 from infinitetalk.wanvideo.windows import AUDIO_WINDOW, audio_window, latent_frames
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -173,7 +173,7 @@ def pixels(frames: np.ndarray) -> Tensor:
 
 def keyframe_clip(picture: Tensor) -> Tensor:
     """A picture `[1, 3, H, W]` in -1..1 and grey behind it, as the sampler's `KeyframeEncoder`: `[F, 3, H, W]`."""
-    clip = torch.full((WINDOW_FRAMES, *picture.shape[1:]), 2 * GREY - 1)
+    clip = torch.full((WINDOW_FRAMES, *picture.shape[1:]), 2 * GRAY - 1)
     clip[:1] = picture
     return clip
 

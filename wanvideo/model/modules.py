@@ -88,9 +88,9 @@ def split_first_and_later(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         `[speakers, 1, 5, layers, channels]` and `[speakers, T - 1, 8, layers, channels]`.
     """
-    centre = AUDIO_WINDOW // 2
+    center = AUDIO_WINDOW // 2
     groups = rearrange(embeddings[:, 1:], "s (t g) w l c -> s t g w l c", g=LATENT_STRIDE)
-    later = torch.cat([groups[:, :, 0, : centre + 1], groups[:, :, 1:-1, centre], groups[:, :, -1, centre:]], dim=2)
+    later = torch.cat([groups[:, :, 0, : center + 1], groups[:, :, 1:-1, center], groups[:, :, -1, center:]], dim=2)
     return embeddings[:, :1], later
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 from infinitetalk.errors import UserError
+from infinitetalk.timebase import exact_frame_rate
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.wanvideo.color import match_colors
 from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
@@ -143,7 +144,7 @@ def test_a_flat_frame_takes_the_references_mean_and_nothing_else():
 
 
 def pictures(images, size=(16, 16), fps=25, rate=25, frames=100):
-    return Pictures(ImageFrames(images, Fraction(rate)), fps, frames, size)
+    return Pictures(ImageFrames(images, Fraction(rate)), exact_frame_rate(fps), frames, size)
 
 
 def test_transparency_is_laid_over_black():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 from infinitetalk.errors import UserError
@@ -17,7 +19,7 @@ def voices(*spans, frames=40):
         for first, end in parts:
             audible[voice, first:end] = True
     features = [torch.full((frames, 1, 1), float(voice)) for voice in range(len(spans))]
-    return Voices(features, [f[:1] for f in features], list(audible), fps=25.0)
+    return Voices(features, [f[:1] for f in features], list(audible), frame_rate=Fraction(25))
 
 
 def test_two_voices_have_a_position_each_even_when_they_overlap():
