@@ -22,6 +22,8 @@ HISTOGRAM_BINS = 8
 """Bins per color channel: 8 × 8 × 8 colors."""
 SAMPLE_GRID = 128
 """A frame is compared and recognized by at most this many rows and columns, spread evenly over it."""
+FRAMES_ON_THE_WAY = 25
+"""What lies nearer ahead is read on the way; the source finds the rest by its number."""
 CUT_DISTANCE = 0.5
 """Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
 
@@ -115,8 +117,8 @@ class Pictures:
 
     def _read(self, index: int) -> Frame:
         current = self._current
-        if index < self._position or current is None:
-            self._position, self._stream = 0, self.source.frames()
+        if index < self._position or current is None or index > self._position + FRAMES_ON_THE_WAY:
+            self._position, self._stream = index, self.source.frames(index)
             current = next(self._stream)
         while self._position < index:
             current = next(self._stream, current)  # a damaged file may hold less than it says

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "errors": (),
     "timebase": ("errors",),
     "spool": ("errors",),
-    "audio": SHARED,
+    "audio": (*SHARED, "video_io.read"),
     "video_io": SHARED,  # its own files, which all of its rooms may use
     "video_io.read": (*SHARED, "video_io"),
     "video_io.save": (*SHARED, "video_io", "video_io.read"),

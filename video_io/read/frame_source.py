@@ -35,5 +35,5 @@ class FrameSource(Protocol):
     def frame_rate(self) -> Fraction:
         """Frames per second."""
 
-    def frames(self) -> Iterator[Frame]:
-        """Frames [H, W, C] in order: floats 0 to 1, or uint8 or uint16 on their whole range."""
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        """Frames [H, W, C] in order, from number `first` on: floats 0 to 1, or uint8 or uint16 on their whole range."""

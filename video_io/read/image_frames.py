@@ -56,8 +56,8 @@ class ImageFrames:
     def channels(self) -> int:
         return self.images.shape[3] + (self.alpha is not None)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, first: int = 0) -> Iterator[Frame]:
         """Views of the tensor, frame by frame."""
-        for index in range(self.count):  # iterating over a tensor would make the views of all frames at once
+        for index in range(first, self.count):  # iterating over a tensor would make the views of all frames at once
             image = self.images[index]
             yield image if self.alpha is None else torch.cat((image, self.alpha[index].to(image)), dim=-1)

@@ -1,219 +1,305 @@
-"""Frames and sound of a video file, decoded while they are read.
-
-It uses PyAV, which ComfyUI brings along for its own videos; the pack itself does not depend on it. Files are opened
-by their content and nothing but local files is read, so a playlist cannot reach out to other places.
-"""
+"""Frames and sound of a file, decoded while they are read, on one clock (see `tracks.py` for its zero)."""
 
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
-from io import BytesIO
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import UserError
-from ...timebase import exact_frame_rate
-from .audio_source import AudioError
+from .as_shown import Look
+from .audio_source import BLOCK_SAMPLES, AudioError
+from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
+from .resampler import Resampler
+from .timing import Grid, constant_rate
+from .tracks import Track, Tracks, choose_tracks, prepare
+from .whole import ends_early
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
 
-# A playlist (HLS, DASH, concat) names other files and addresses; a VIDEO is one file.
-OPEN_OPTIONS = {"protocol_whitelist": "file"}
-PLAYLIST_FORMATS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "image2"}
-ROUNDING_SECONDS = 1e-6  # of times added up as floats
-# swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
-EXACT_COLORS = 0x4 | 0x40000 | 0x2000
-GAP_SECONDS = 0.1  # shorter ones are the rounding of time stamps (1 ms in Matroska) or the codec's own frames
+GAP_SECONDS = 0.05  # shorter ones are the rounding of time stamps or the codec's own frames
+SEEK_SECONDS = 1  # what lies nearer is decoded on the way
+# Formats without time stamps: what stands in the file follows on what stands before. FFmpeg counts for them, and
+# begins anew at every join.
+COUNTED = {"flac", "wav", "aiff", "tta", "wv", "ape"}  # their headers count samples
+WITHOUT_CLOCK = COUNTED | {"mp3", "aac", "ac3", "eac3", "dts", "ogg", "au", "amr", "caf"}
+WITH_EDIT_LIST = "mov"
 
 
-@contextmanager
-def _open(source: str | BytesIO) -> Iterator[av.container.InputContainer]:
-    """The container in `source`, from its start."""
-    import av
-
-    if isinstance(source, BytesIO):
-        source.seek(0)
-    with av.open(source, options=OPEN_OPTIONS) as container:
-        if PLAYLIST_FORMATS & set(container.format.name.split(",")):
-            raise UserError(
-                f"The video is a playlist or an image sequence ({container.format.name}), which can name other files: "
-                "connect a single video file."
-            )
-        yield container
+def _seconds(value: float) -> Fraction:
+    """A time that came as a float, to the microsecond."""
+    return Fraction(round(value * 1_000_000), 1_000_000)
 
 
 class FileFrames:
-    """The picture of a video file (or file in memory) as a `FrameSource`.
+    """The picture of a video file (or file in memory) as a `FrameSource` at a constant rate.
 
-    Of a file with a variable frame rate the frames are taken as they come, at the average rate, as core does. More
-    than 8 bits are kept (uint16), transparency too, and a phone's rotation is applied.
+    Frame k is the last picture at or before k / `frame_rate`. A picture that begins later than the sound stands still
+    first. More than 8 bits are kept (uint16), transparency too.
 
     Args:
         source: path or file in memory.
-        start_seconds: frames before are left out.
+        start_seconds: the part begins here.
         duration_seconds: of the part that is used; 0: to the end.
 
     Raises:
-        UserError: no video in it, a playlist, or nothing left in the part.
+        UserError: no video in it, a playlist, a file that breaks off, or nothing left in the part.
     """
 
-    def __init__(self, source: str | BytesIO, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> None:
-        import av
-
+    def __init__(self, source: Source, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> None:
         self._source = source
-        self._start, self._duration = start_seconds, duration_seconds
-        try:
-            with _open(source) as container:
-                stream = _video_stream(container)
-                frame_rate = stream.average_rate or stream.guessed_rate
-                self.frame_rate = exact_frame_rate(frame_rate) if frame_rate else Fraction(1)
-                packets = container.demux(stream)
-                self.count = sum(
-                    1 for packet in packets if packet.size and not packet.is_discard and self._holds(packet)
+        self._tracks = choose_tracks(source)
+        self._picture = _picture(source, self._tracks)
+        stamps, lasts, declared = self._scan()
+        origin = self._tracks.zero + _seconds(start_seconds)
+        self._grid = Grid(origin, constant_rate(stamps, self._tick, declared), self._tick)
+        self.frame_rate = self._grid.frame_rate
+        count = self._grid.count(stamps[-1] * self._tick, lasts)
+        if duration_seconds:
+            count = min(count, max(1, Grid(Fraction(0), self.frame_rate, self._tick).slot(_seconds(duration_seconds))))
+        if count <= 0:
+            raise UserError(f"There are no frames in {name_of(source)} from {start_seconds:g} s on: start earlier.")
+        self.count = count
+        first = next(self._pictures(0))[1]
+        self._look = Look.of(first, self._pixel_aspect)
+        if self._look.is_hdr:
+            log.info("%s is HDR: it is brought to SDR.", name_of(source))
+        self.height, self.width, self.channels = self._look.pixels(first).shape
+
+    def frames(self, first: int = 0) -> Iterator[np.ndarray]:
+        """Frames [H, W, 3 or 4] from number `first` on, uint8 or (from more than 8 bits) uint16.
+
+        Only what is needed is decoded: the file is entered at the key picture before.
+        """
+        number, shown = first, None
+        for slot, picture in self._pictures(first):
+            if shown is not None and slot > number:
+                ends = min(slot, self.count)
+                yield from repeat(self._look.pixels(shown), ends - number)
+                number = ends
+            if number >= self.count:
+                return
+            shown = picture
+        if shown is not None:
+            yield from repeat(self._look.pixels(shown), self.count - number)
+
+    def _scan(self) -> tuple[array[int], Fraction, Fraction | None]:
+        """Time stamps of all pictures in ticks, how many seconds the last one lasts, and the declared rate."""
+        from av import VideoStream
+
+        first = self._picture.first
+        with open_container(self._source) as container:
+            streams = self._tracks.streams(container)
+            stream = streams[0]
+            assert isinstance(stream, VideoStream)
+            self._tick, self._pixel_aspect = tick_of(stream), stream.sample_aspect_ratio
+            declared = stream.average_rate or stream.guessed_rate
+            stamps, last = array("q"), (0, 0)
+            packets = Packets(container, streams)
+            for packet in packets:
+                if packet.stream_index == stream.index and packet.size and not packet.is_discard:
+                    stamp = packet.pts if packet.pts is not None else packet.dts
+                    if stamp is not None and stamp * self._tick >= first:
+                        stamps.append(stamp)
+                        last = max(last, (stamp, packet.duration or 0))
+            self._can_seek = not packets.jumped
+        if not stamps:  # a stream that has no clock at all, or one picture
+            stamps.append(round(first / self._tick))
+        stamps = array("q", sorted(stamps))
+        with open_bytes(self._source) as file:
+            if packets.broken or ends_early(file):
+                holds = float((stamps[-1] - stamps[0]) * self._tick)
+                raise UserError(
+                    f"{name_of(self._source)} breaks off: it holds {holds:.2f} s of picture; get the whole file, or "
+                    "export it again."
                 )
-            first = next(self.frames(), None)
-        except av.error.FFmpegError as error:
-            raise UserError(f"The video cannot be read ({error}): connect a video file that plays.") from error
-        if first is None:
-            raise UserError("There are no frames: the video is empty.")
-        self.height, self.width, self.channels = first.shape
+        return stamps, last[1] * self._tick, declared and Fraction(declared)
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """Frames [H, W, 3 or 4], uint8 or (from more than 8 bits) uint16."""
-        with _open(self._source) as container:
-            stream = _video_stream(container)
-            stream.thread_type = "AUTO"
-            if self._start > 0:
-                container.seek(_in_ticks(self._start, stream), stream=stream)
-            for frame in _decode(container, stream):
-                if not self._holds(frame):
-                    if self._duration and frame.time is not None and frame.time >= self._end - ROUNDING_SECONDS:
-                        return
+    def _pictures(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decoded pictures, each with the first frame that shows it, from that of frame `first` or before on."""
+        wanted = self._grid.time(first)
+        if self._can_seek and wanted > self._picture.first + SEEK_SECONDS:
+            entered = False
+            for slot, picture in self._decoded(wanted):
+                if not entered and slot > first:  # the file's index led too far
+                    break
+                entered = True
+                yield slot, picture
+            if entered:
+                return
+        yield from self._decoded(None)
+
+    def _decoded(self, entry: Fraction | None) -> Iterator[tuple[int, av.VideoFrame]]:
+        from av import VideoFrame, VideoStream
+
+        with open_container(self._source) as container:
+            streams = self._tracks.streams(container)
+            stream = streams[0]
+            assert isinstance(stream, VideoStream)
+            prepare(stream)
+            if entry is not None:
+                container.seek(int(entry / self._tick), stream=stream)
+            seconds, packets = self._picture.first, Packets(container, streams)
+            for packet in packets:
+                if packet.stream_index != stream.index:
                     continue
-                yield _pixels(frame)
-
-    @property
-    def _end(self) -> float:
-        return self._start + self._duration
-
-    def _holds(self, item: av.Packet | av.VideoFrame) -> bool:
-        """Whether a packet or frame lies in the wanted part."""
-        if item.pts is None or item.time_base is None or not (self._start or self._duration):
-            return True
-        seconds = float(item.pts * item.time_base)
-        past_end = self._duration and seconds >= self._end - ROUNDING_SECONDS
-        return seconds >= self._start - ROUNDING_SECONDS and not past_end
+                for frame in packets.decode(packet):
+                    assert isinstance(frame, VideoFrame)
+                    stamp = seconds_of(frame)
+                    seconds = seconds if stamp is None else stamp
+                    yield self._grid.slot(seconds), frame
+                    seconds += 1 / self.frame_rate
 
 
-def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    if not container.streams.video:
-        raise UserError("The video has no picture, only sound: connect a video with a picture.")
-    return container.streams.video[0]
+def _picture(source: Source, tracks: Tracks) -> Track:
+    if tracks.picture is not None:
+        return tracks.picture
+    if tracks.undecodable:
+        raise UserError(
+            f"{name_of(source)} has no picture that can be decoded ({', '.join(tracks.undecodable)}): convert it to "
+            "H.264 first."
+        )
+    raise UserError(f"{name_of(source)} has no picture, only sound: connect a video with a picture.")
 
 
-def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """The sound that a player would choose, of a file that `has_audio`."""
-    import av
-
-    stream = container.streams.best("audio")
-    assert isinstance(stream, av.AudioStream)
-    return stream
-
-
-def _in_ticks(seconds: float, stream: av.VideoStream | av.AudioStream) -> int:
-    """A time in the unit of the stream's time stamps."""
-    assert stream.time_base is not None  # every stream of an opened file has one
-    return int(seconds / stream.time_base)
-
-
-def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; a damaged packet costs its own frames only."""
-    import av
-
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.InvalidDataError as error:
-            log.warning("A damaged part of the video is left out: %s", error)
-
-
-def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """One frame as RGB or RGBA, turned as it is meant to be seen."""
-    components = frame.format.components
-    alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
-    deep = any(component.bits > 8 for component in components)
-    names = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
-    pixels = frame.to_ndarray(format=names[alpha, deep], interpolation=EXACT_COLORS)
-    turns = round(frame.rotation / 90) % 4
-    return np.rot90(pixels, turns) if turns else pixels
+def _sound(source: Source, tracks: Tracks) -> Track:
+    if tracks.sound is not None:
+        return tracks.sound
+    if tracks.empty:
+        raise UserError(f"{name_of(source)} holds no samples: choose or export another file.")
+    codecs = ", ".join(tracks.undecodable)
+    raise AudioError(f"no sound that can be decoded ({codecs})" if codecs else "no sound track")
 
 
 class FileAudio:
-    """The sound of a video file as an `AudioSource`; time 0 is the start of the wanted part.
+    """The sound of a file as an `AudioSource`; time 0 is the start of the wanted part.
 
-    Sound that begins later than the picture follows silence, sound from before is left out.
+    Sound that begins later than the picture follows silence, gaps are silence. All of it comes in the channels and at
+    the rate that it begins with.
+
+    Args:
+        source: path or file in memory.
+        start_seconds: the part begins here.
+        duration_seconds: of the part that is used; 0: to the end.
+
+    Raises:
+        AudioError: there is no sound that can be decoded.
     """
 
-    def __init__(self, source: str | BytesIO, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> None:
+    def __init__(self, source: Source, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> None:
         self._source = source
-        self._start, self._duration = start_seconds, duration_seconds
+        self._tracks = choose_tracks(source)
+        self._sound = _sound(source, self._tracks)
+        self._start, self._duration = _seconds(start_seconds), _seconds(duration_seconds)
         self.notes: list[str] = []
-        with _open(source) as container:
-            stream = _audio_stream(container)
-            self.sample_rate = stream.codec_context.sample_rate
-            self.channels = stream.codec_context.layout.nb_channels
-            video = container.streams.video[0]
-            self._zero = self._start or float((video.start_time or 0) * (video.time_base or 0))
+        with open_container(source) as container:
+            kinds = set(container.format.name.split(","))
+            self._has_clock = not (WITHOUT_CLOCK & kinds) or self._tracks.picture is not None
+            frame = next(self._decoded(Packets(container, self._tracks.streams(container))))
+            self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
+            self.channels = frame.layout.nb_channels
+            stream = container.streams[self._sound.index]
+            declared = (stream.duration or 0) * tick_of(stream)
+            self._declared = declared if COUNTED & kinds or ("mp3" in kinds and self._mp3_is_counted()) else None
+            self._end = None
+            if WITH_EDIT_LIST in kinds and declared:
+                self._end = (stream.start_time or 0) * tick_of(stream) + declared
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Float32 samples [n, channels], in order.
+        """Float32 samples [n, channels], in order, none empty.
 
         Raises:
-            AudioError: the sound cannot be decoded.
+            AudioError: the sound breaks off.
         """
-        import av
+        skip = round(self._start * self.sample_rate)
+        left = round(self._duration * self.sample_rate) if self._duration else None
+        for block in self._placed():
+            block, skip = block[skip:], max(0, skip - len(block))
+            block = block if left is None else block[:left]
+            if len(block):
+                yield block
+            if left is not None:
+                left -= len(block)
+                if left == 0:
+                    return
 
-        limit = round(self._duration * self.sample_rate) if self._duration else None
-        position = 0  # samples given so far
-        try:
-            for start_seconds, samples in self._decoded():
-                offset = round((start_seconds - self._zero) * self.sample_rate) - position
-                if offset > GAP_SECONDS * self.sample_rate or (position == 0 and offset > 0):
-                    samples = np.concatenate((np.zeros((offset, self.channels), np.float32), samples))
-                elif position == 0 and offset < 0:
-                    samples = samples[-offset:]
-                if limit is not None:
-                    samples = samples[: limit - position]
-                    if position >= limit:
-                        return
-                position += len(samples)
-                yield samples
-        except av.error.FFmpegError as error:
-            raise AudioError(f"The video's own sound cannot be decoded: {error}") from error
+    def _placed(self) -> Iterator[np.ndarray]:
+        """The whole sound from the file's zero, silence where there is none."""
+        position = 0
+        with open_container(self._source) as container:
+            packets = Packets(container, self._tracks.streams(container))
+            resampler = Resampler(self.sample_rate, self._layout)
+            for frame in self._decoded(packets):
+                stamp = seconds_of(frame)
+                if stamp is not None and (self._has_clock or not position):
+                    begins = round((stamp - self._tracks.zero) * self.sample_rate)
+                    gap = begins - position
+                    if gap > GAP_SECONDS * self.sample_rate or (position == 0 and gap > 0):
+                        for start in range(0, gap, BLOCK_SAMPLES):
+                            yield np.zeros((min(BLOCK_SAMPLES, gap - start), self.channels), np.float32)
+                        position = begins
+                for block in resampler.convert(frame, self._within_edit(frame)):
+                    position += len(block)
+                    yield block
+            for block in resampler.rest():
+                position += len(block)
+                yield block
+        self._check_end(packets, Fraction(position, self.sample_rate))
 
-    def _decoded(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Time in seconds and float32 samples [n, channels] of every decoded piece."""
-        import av
+    def _within_edit(self, frame: av.AudioFrame) -> int:
+        """Samples of the frame that are heard: the last one of an MP4 may hold more than its edit list shows."""
+        stamp = seconds_of(frame)
+        if self._end is None or stamp is None:
+            return frame.samples
+        heard = round((self._end - stamp) * frame.sample_rate)
+        return heard if 0 < heard < frame.samples else frame.samples
 
-        with _open(self._source) as container:
-            stream = _audio_stream(container)
-            if self._start > 1:
-                container.seek(_in_ticks(self._start - 1, stream), stream=stream)
-            resampler = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
-                for piece in resampler.resample(frame):
-                    yield float(frame.time or 0.0), piece.to_ndarray().T
+    def _decoded(self, packets: Packets) -> Iterator[av.AudioFrame]:
+        from av import AudioFrame
+
+        for packet in packets:
+            if packet.stream_index == self._sound.index:
+                for frame in packets.decode(packet):
+                    assert isinstance(frame, AudioFrame)
+                    if frame.samples:
+                        yield frame
+
+    def _check_end(self, packets: Packets, held: Fraction) -> None:
+        with open_bytes(self._source) as file:
+            early = packets.broken or ends_early(file)
+        declared = self._declared or Fraction(0)
+        short = held < declared - Fraction(GAP_SECONDS)
+        if short and packets.damaged:
+            raise AudioError(
+                f"{name_of(self._source)} is damaged after {float(held):.2f} of {float(declared):.2f} s: "
+                "get the whole file, or export it again"
+            )
+        if early or short:
+            whole = f" of {float(declared):.2f}" if short else ""
+            raise AudioError(
+                f"{name_of(self._source)} breaks off: it holds {float(held):.2f}{whole} s; get the whole file, or "
+                "export it again"
+            )
+
+    def _mp3_is_counted(self) -> bool:
+        """Whether an MP3 says how many frames it has; without, FFmpeg guesses from the bit rate."""
+        with open_bytes(self._source) as file:
+            head, tag = file.read(10), 0
+            if head.startswith(b"ID3"):  # its size is in four bytes of seven bits
+                tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            file.seek(tag)
+            start = file.read(2048)
+        return b"Xing" in start or b"Info" in start
 
 
-def has_audio(source: str | BytesIO) -> bool:
-    """Whether the file has a sound stream that can be decoded."""
-    with _open(source) as container:
-        stream = container.streams.best("audio")
-        return stream is not None and stream.codec_context is not None
+def has_audio(source: Source) -> bool:
+    """Whether the file has sound that can be decoded."""
+    return choose_tracks(source).sound is not None

@@ -97,9 +97,9 @@ class _RawWriter:
         """Append `sound` until the limit."""
         for block in sound.blocks():
             if self._limit is not None:
+                if self.written == self._limit:
+                    return
                 block = block[: self._limit - self.written]
-            if len(block) == 0:
-                return
             block = np.ascontiguousarray(block[:, : self._channels], dtype="<f4")
             if not np.isfinite(block).all():
                 self.bad_samples += int((~np.isfinite(block)).sum())

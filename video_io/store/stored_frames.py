@@ -25,7 +25,7 @@ class StoredFrames:
         if self.count == 0:
             raise UserError("There are no frames: the video is empty.")
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, first: int = 0) -> Iterator[Frame]:
         """Frames [H, W, 3] uint8."""
-        for chunk in self._video.iter_frames(chunk_frames=CHUNK_FRAMES):
+        for chunk in self._video.iter_frames(first, chunk_frames=CHUNK_FRAMES):
             yield from chunk

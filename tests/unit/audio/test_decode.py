@@ -15,8 +15,8 @@ import soxr
 import torch
 from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.decode import decode_file
-from infinitetalk.audio.ffmpeg_audio import ffmpeg_program
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 
 TABLE_VARIABLE = "PRINT_FORMAT_TABLE"  # set it to see the table: pytest -s -k format
 
@@ -79,7 +79,7 @@ def make(source: Path, target: Path, fmt: Format) -> Path:
 
 
 def run_ffmpeg(*arguments: str) -> None:
-    subprocess.run([ffmpeg_program(), "-y", "-v", "error", *arguments], check=True)
+    subprocess.run([find_ffmpeg(), "-y", "-v", "error", *arguments], check=True)
 
 
 def offset_samples(found: np.ndarray, wanted: np.ndarray) -> int:

@@ -1,0 +1,166 @@
+"""Frames and samples stand at their own time stamps; zero is where the picture or the sound begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from infinitetalk.audio.decode import decode_file
+from infinitetalk.video_io.read.video_file import FileAudio, FileFrames
+
+from ....support import files, media
+
+LEVELS = 0.05  # seconds of `files.counter` that coding may be off: two levels of gray
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> tuple[Path, Path]:
+    """Four seconds of a picture that tells the time, and of a voice."""
+    picture, sound = tmp_path / "picture.mkv", files.voice(tmp_path, 4)
+    files.ffmpeg(*files.counter(4), "-c:v", "libx264", "-crf", "1", "-g", "20", picture)
+    return picture, sound
+
+
+def merged(path: Path, sources: tuple[Path, Path], *, picture_late: float = 0.0, sound_late: float = 0.0) -> Path:
+    """Picture and sound in one file, either of them late."""
+    both = path.with_name(f"both{path.suffix}")
+    codec = ("mpeg4", "-q:v", "1", "-g", "20") if path.suffix == ".avi" else ("copy",)
+    files.ffmpeg("-i", sources[0], "-i", sources[1], "-c:v", *codec, "-c:a", "aac", both)
+    late = ["-itsoffset", picture_late, "-i", both, "-itsoffset", sound_late, "-i", both]
+    files.ffmpeg(*late, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
+    return path
+
+
+def heard_late(path: Path, sound: Path) -> float:
+    """By how many seconds the file's sound is late."""
+    source = FileAudio(path)
+    heard = np.concatenate(list(source.blocks()))
+    return media.samples_late(heard[:, 0], files.samples_of(sound)[:, 0]) / source.sample_rate
+
+
+def times(path: Path) -> np.ndarray:
+    """The time that each frame shows."""
+    return np.array([files.shown_seconds(frame) for frame in FileFrames(path).frames()])
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
+@pytest.mark.parametrize("late", [0.5, 1.5])
+def test_sound_that_begins_late_is_silence_first(tmp_path: Path, sources, suffix: str, late: float):
+    path = merged(tmp_path / f"late{suffix}", sources, sound_late=late)
+    priming = 1024 / 48_000  # a transport stream cannot mark it
+    assert heard_late(path, sources[1]) == pytest.approx(late, abs=priming + 0.002)
+    assert decode_file(path).length == sum(len(block) for block in FileAudio(path).blocks())
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
+def test_a_picture_that_begins_late_stands_still_first(tmp_path: Path, sources, suffix: str):
+    path = merged(tmp_path / f"late{suffix}", sources, picture_late=1.0)
+    shown = times(path)
+    assert len(shown) == pytest.approx(125, abs=1)
+    assert np.abs(shown[:25]).max() < LEVELS
+    assert np.abs(shown[26:] - np.arange(1, 100)[: len(shown) - 26] / 25).max() < LEVELS + 0.04
+    assert abs(heard_late(path, sources[1])) <= 0.022
+
+
+@pytest.mark.parametrize(
+    "options", [("-use_editlist", "0"), ("-movflags", "frag_keyframe+empty_moov"), ("-movflags", "faststart")]
+)
+def test_sound_that_begins_before_the_picture_is_all_kept(tmp_path: Path, sources, options: tuple[str, ...]):
+    both = merged(tmp_path / "early.mkv", sources, picture_late=0.5)
+    path = tmp_path / "early.mp4"
+    files.ffmpeg("-i", both, "-c", "copy", *options, path)
+    length = sum(len(block) for block in FileAudio(path).blocks()) / 48_000
+    assert length >= 4 - 0.001
+    assert all(len(block) for block in FileAudio(path).blocks())
+
+
+def test_a_gap_in_the_sound_is_silence(tmp_path: Path):
+    sound = files.voice(tmp_path, 4)
+    gap = "aselect='not(between(t,1,2.5))'"
+    files.ffmpeg("-i", sound, "-af", gap, "-c:a", "libopus", "-f", "matroska", tmp_path / "gap.mka")
+    heard = np.concatenate(list(FileAudio(tmp_path / "gap.mka").blocks()))[:, 0]
+    assert len(heard) / 48_000 == pytest.approx(4, abs=0.05)
+    assert np.abs(heard[int(1.2 * 48_000) : int(2.3 * 48_000)]).max() == 0
+
+
+@pytest.mark.parametrize("kept", ["not(between(t,0.5,3.0))", "lt(t,1)+gt(t,3.9)", "not(mod(n,3))", "lt(mod(n,10),4)"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_of_variable_timing_are_shown_at_their_times(tmp_path: Path, kept: str, suffix: str):
+    path = tmp_path / f"variable{suffix}"
+    files.ffmpeg(*files.counter(4), "-vf", f"select='{kept}'", "-fps_mode", "vfr", "-c:v", "libx264", "-crf", "1", path)
+    frames = FileFrames(path)
+    shown, now = times(path), np.arange(frames.count) / float(frames.frame_rate)
+    written = np.array([t for t in np.arange(100) / 25 if _keeps(kept, t)])
+    wanted = written[np.maximum(np.searchsorted(written, now + 1e-3, side="right") - 1, 0)]
+    assert np.abs(shown - wanted).max() < LEVELS
+    assert frames.count / frames.frame_rate == pytest.approx(written[-1] + 0.04, abs=0.13)
+
+
+def _keeps(expression: str, seconds: float) -> bool:
+    number = round(seconds * 25)
+    return {
+        "not(between(t,0.5,3.0))": not 0.5 <= seconds <= 3.0,
+        "lt(t,1)+gt(t,3.9)": seconds < 1 or seconds > 3.9,
+        "not(mod(n,3))": number % 3 == 0,
+        "lt(mod(n,10),4)": number % 10 < 4,
+    }[expression]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov", ".flv"])
+def test_any_frame_can_be_asked_for(tmp_path: Path, sources, suffix: str):
+    path = merged(tmp_path / f"x{suffix}", sources)
+    frames = FileFrames(path)
+    whole = list(frames.frames())
+    assert len(whole) == frames.count
+    for first in (0, 1, 24, 26, 60, 99):
+        rest = frames.frames(first)
+        for wanted in whole[first : first + 3]:
+            assert np.array_equal(next(rest), wanted)
+
+
+def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch: pytest.MonkeyPatch):
+    from infinitetalk.video_io.read.container import Packets
+
+    frames = FileFrames(merged(tmp_path / "x.mp4", sources))
+    seen: list[int] = []
+    plain = Packets.decode
+
+    def counted(self: Packets, packet):
+        seen.append(packet.stream_index)
+        return plain(self, packet)
+
+    monkeypatch.setattr(Packets, "decode", counted)
+    next(frames.frames(90))
+    assert len(seen) < 40  # key pictures are 20 apart, and cores work ahead
+
+
+@pytest.mark.parametrize("sizes", [("64x48", "96x64"), ("96x64", "64x48"), ("64x48", "48x64")])
+def test_a_picture_that_changes_its_size_keeps_the_first_one(tmp_path: Path, sizes: tuple[str, str]):
+    parts = []
+    for size in sizes:
+        parts.append(tmp_path / f"{size}.ts")
+        files.ffmpeg(*files.counter(2, size=size), "-c:v", "libx264", "-crf", "1", parts[-1])
+    frames = FileFrames(files.joined(tmp_path / "both.ts", *parts))
+    shown = list(frames.frames())
+    assert f"{frames.width}x{frames.height}" == sizes[0]
+    assert len(shown) == frames.count == 100
+    assert {frame.shape for frame in shown} == {(frames.height, frames.width, 3)}
+    assert files.shown_seconds(shown[-1]) == pytest.approx(49 / 25, abs=LEVELS)  # fills the picture
+
+
+def test_joined_broadcasts_are_one_after_the_other(tmp_path: Path, sources):
+    part = merged(tmp_path / "part.ts", sources)
+    both = files.joined(tmp_path / "both.ts", part, part)
+    assert FileFrames(both).count == pytest.approx(200, abs=2)
+    assert sum(len(block) for block in FileAudio(both).blocks()) / 48_000 == pytest.approx(8, abs=0.1)
+
+
+def test_a_part_begins_where_it_is_told_in_both(tmp_path: Path, sources):
+    path = merged(tmp_path / "x.mp4", sources)
+    frames, sound = FileFrames(path, 2.0, 1.0), FileAudio(path, 2.0, 1.0)
+    shown = [files.shown_seconds(frame) for frame in frames.frames()]
+    assert np.abs(np.array(shown) - (2 + np.arange(25) / 25)).max() < LEVELS
+    heard = np.concatenate(list(sound.blocks()))[:, 0]
+    assert len(heard) == 48_000
+    assert abs(media.samples_late(heard, files.samples_of(sources[1])[96_000:144_000, 0])) <= 1

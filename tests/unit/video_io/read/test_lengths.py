@@ -1,0 +1,145 @@
+"""Whatever a header says: all of the sound that the bytes hold, in one rate and layout; what breaks off is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from infinitetalk.audio.audio_clip import AudioClip
+from infinitetalk.audio.decode import decode_file
+from infinitetalk.errors import UserError
+from infinitetalk.video_io.read.whole import ends_early
+
+from ....support import files
+
+CODECS = {"mp3": (), "ogg": ("-c:a", "libvorbis"), "opus": (), "flac": (), "aac": (), "ac3": ()}
+SECONDS_OF_A_JOIN = 0.1  # a codec's own delay, once more per part
+
+
+def encoded(folder: Path, name: str, seconds: float, rate: int = 48_000, channels: int = 2, *options: str) -> Path:
+    path = folder / name
+    files.ffmpeg("-i", files.voice(folder, seconds, rate, channels), *options, path)
+    return path
+
+
+def length(sound: AudioClip) -> float:
+    return float(sound.seconds)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_all_of_joined_files_is_read(tmp_path: Path, suffix: str):
+    parts = [
+        encoded(tmp_path, f"{n}.{suffix}", seconds, 48_000, 2, *CODECS[suffix]) for n, seconds in enumerate((4, 3))
+    ]
+    sound = decode_file(files.joined(tmp_path / f"both.{suffix}", *parts))
+    assert length(sound) == pytest.approx(7, abs=SECONDS_OF_A_JOIN)
+    assert np.abs(sound.samples[:, -48_000:].numpy()).max() > 0.1  # the second part is heard, not silence
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (44_100, 1), (48_000, 1), (16_000, 2)])
+def test_joined_mp3s_of_another_kind_go_on_in_the_first_ones_rate_and_channels(
+    tmp_path: Path, rate: int, channels: int
+):
+    parts = [encoded(tmp_path, "a.mp3", 4), encoded(tmp_path, "b.mp3", 3, rate, channels)]
+    sound = decode_file(files.joined(tmp_path / "both.mp3", *parts))
+    assert (sound.sample_rate, sound.channels) == (48_000, 2)
+    assert length(sound) == pytest.approx(7, abs=SECONDS_OF_A_JOIN)
+
+
+@pytest.mark.parametrize("codec", ["libvorbis", "libopus", "flac"])
+def test_joined_oggs_of_any_rate_are_read_to_the_sample(tmp_path: Path, codec: str):
+    parts = [encoded(tmp_path, f"{n}.ogg", n, 48_000 // n, min(n, 2), "-c:a", codec) for n in (1, 2, 3)]
+    sound = decode_file(files.joined(tmp_path / "all.ogg", *parts))
+    assert (sound.sample_rate, sound.channels) == (48_000, 1)
+    assert sound.length == pytest.approx(6 * 48_000, abs=4)
+    assert np.abs(sound.samples[:, -4_800:].numpy()).max() > 0.05
+
+
+def test_an_mp3_without_a_count_is_read_to_its_end(tmp_path: Path):
+    path = encoded(tmp_path, "x.mp3", 4, 48_000, 2, "-q:a", "2", "-write_xing", "0")
+    assert length(decode_file(path)) == pytest.approx(4, abs=SECONDS_OF_A_JOIN)
+
+
+@pytest.mark.parametrize("channels", [(2, 6), (6, 2), (1, 6)])
+def test_channels_that_change_on_the_way_become_those_of_the_start(tmp_path: Path, channels: tuple[int, int]):
+    parts = [encoded(tmp_path, f"{count}.ac3", 2, 48_000, count) for count in channels]
+    sound = decode_file(files.joined(tmp_path / "both.ac3", *parts))
+    assert sound.channels == channels[0]
+    assert length(sound) == pytest.approx(4, abs=0.04)
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "aiff", "au", "w64", "caf"])
+def test_a_file_from_a_pipe_is_read_to_the_sample(tmp_path: Path, kind: str):
+    source = files.voice(tmp_path, 4, 24_000)
+    sound = decode_file(files.ffmpeg_to_pipe(tmp_path / f"x.{kind}", "-i", source, "-f", kind))
+    assert np.array_equal(sound.samples.numpy().T, files.samples_of(source))
+
+
+@pytest.mark.parametrize(
+    ("riff", "data"),
+    [(0, 0), (36, 0), (2_000_000_036, 2_000_000_000), (0xFFFF_FFFF, 0xFFFF_FFFF), (0x7FFF_FFFF, 0x7FFF_FFDB), (2.0, 1)],
+)
+def test_a_wav_whose_sizes_were_never_filled_in_is_read_to_its_end(tmp_path: Path, riff: float, data: int):
+    source = files.voice(tmp_path, 4)
+    content = bytearray(source.read_bytes())
+    at = content.index(b"data") + 4
+    if isinstance(riff, float):  # times the file's own size
+        riff, data = round(riff * len(content)), len(content) - at - 4
+    content[4:8], content[at : at + 4] = int(riff).to_bytes(4, "little"), data.to_bytes(4, "little")
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    assert np.array_equal(decode_file(path).samples.numpy().T, files.samples_of(source))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    samples=st.integers(1, 9000),
+    rate=st.sampled_from([8000, 22_050, 44_100, 48_000]),
+    channels=st.integers(1, 3),
+    kind=st.sampled_from(["wav", "flac", "aiff", "w64", "caf"]),
+)
+def test_lossless_files_come_back_to_the_sample(tmp_path: Path, samples: int, rate: int, channels: int, kind: str):
+    wanted = np.random.default_rng(samples).integers(-(2**15), 2**15, (samples, channels)).astype(np.int16)
+    soundfile.write(tmp_path / f"x.{kind}", wanted, rate, subtype="PCM_16")
+    sound = decode_file(tmp_path / f"x.{kind}")
+    assert sound.sample_rate == rate
+    assert np.array_equal(sound.samples.numpy().T, wanted / np.float32(2**15))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(samples=st.integers(2000, 60_000), kind=st.sampled_from(["m4a", "mp3", "ogg", "opus", "webm", "mka", "mov"]))
+def test_what_a_codec_can_say_of_its_length_is_kept_to_the_sample(tmp_path: Path, samples: int, kind: str):
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(samples).uniform(-0.5, 0.5, samples), 48_000)
+    options = {"mka": ("-c:a", "libopus"), "ogg": ("-c:a", "libvorbis")}.get(kind, ())
+    files.ffmpeg("-i", tmp_path / "x.wav", *options, tmp_path / f"x.{kind}")
+    # Matroska counts in milliseconds, Vorbis's own end in the last page of a short file in blocks.
+    assert abs(decode_file(tmp_path / f"x.{kind}").length - samples) <= (48 if kind in ("webm", "mka") else 0)
+
+
+@pytest.mark.parametrize("name", ["x.m4a", "x.mp4", "x.webm", "x.mka", "x.ogg", "x.opus", "x.flac", "x.mp3", "x.wav"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
+def test_a_file_that_breaks_off_is_refused_with_what_it_holds(tmp_path: Path, name: str, share: float):
+    options = ("-movflags", "+faststart") if name in ("x.m4a", "x.mp4") else ()
+    whole = encoded(tmp_path, name, 8, 48_000, 2, *options)
+    assert decode_file(whole).length
+    whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    with pytest.raises(UserError, match=r"(breaks off: it holds|is damaged after) \d+\.\d\d"):
+        decode_file(whole)
+
+
+def test_a_part_that_is_there_is_read_from_a_file_that_breaks_off_later(tmp_path: Path):
+    whole = encoded(tmp_path, "x.m4a", 8, 48_000, 2, "-movflags", "+faststart")
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert length(decode_file(whole, 1.0, 1.0)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"OggS", b"\x1aE\xdf\xa3", b"RIFF", b"....ftyp"])
+def test_nothing_is_known_of_a_stub(tmp_path: Path, content: bytes):
+    path = tmp_path / "stub"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        assert ends_early(file) in (True, False)

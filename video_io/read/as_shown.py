@@ -1,0 +1,97 @@
+"""Decoded frames as they are meant to be seen: RGB, square pixels, upright, SDR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .hdr import to_sdr
+
+if TYPE_CHECKING:
+    import av
+
+# swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
+EXACT_COLORS = 0x4 | 0x40000 | 0x2000
+# FFmpeg's numbers of color matrices (AVColorSpace) and what swscale calls them.
+UNSPECIFIED = 2
+MATRIX_OF_COLORSPACE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+BT601, BT709 = 5, 1
+HD_HEIGHT, HD_WIDTH = 720, 1280  # from here on players take pictures without a mark for BT.709
+PQ, HLG = 16, 18  # AVColorTransferCharacteristic
+MAX_ASPECT = 10  # of a pixel; more is a damaged header
+TAKES = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How all frames of a video are brought to the screen; that of its first frame, so that all get one size.
+
+    Attributes:
+        width, height: pixels before turning, square ones.
+        flips: whether the picture is transposed, then mirrored left to right, then upside down.
+        transfer: `PQ`, `HLG`, or another number for SDR.
+    """
+
+    width: int
+    height: int
+    flips: tuple[bool, bool, bool]
+    transfer: int
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Look:
+        """The look of the first frame; `pixel_aspect` is the width of a pixel over its height."""
+        aspect = Fraction(pixel_aspect or 1)
+        if not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
+            aspect = Fraction(1)
+        return cls(max(1, round(frame.width * aspect)), frame.height, _flips(frame), int(frame.color_trc or 0))
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether brightness is coded for HDR screens."""
+        return self.transfer in (PQ, HLG)
+
+    def pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        """One frame `[H, W, 3 or 4]`, uint8, or uint16 from more than 8 bits."""
+        components = frame.format.components
+        alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
+        deep = self.is_hdr or any(component.bits > 8 for component in components)
+        pixels = frame.to_ndarray(
+            format=TAKES[alpha, deep],
+            width=self.width,
+            height=self.height,
+            src_colorspace=_matrix(frame),
+            interpolation=EXACT_COLORS,
+        )
+        transposed, mirrored, upside_down = self.flips
+        if transposed:
+            pixels = pixels.swapaxes(0, 1)
+        pixels = pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+        return to_sdr(pixels, is_pq=self.transfer == PQ) if self.is_hdr else pixels
+
+
+def _matrix(frame: av.VideoFrame) -> int | None:
+    """The matrix that the frame's colors are coded with, as swscale calls it; None for RGB."""
+    if frame.format.is_rgb or frame.format.name == "pal8":
+        return None
+    space = int(frame.colorspace)
+    if space in MATRIX_OF_COLORSPACE:
+        return MATRIX_OF_COLORSPACE[space]
+    return BT709 if frame.height >= HD_HEIGHT or frame.width >= HD_WIDTH else BT601
+
+
+def _flips(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """The display matrix in quarter turns and mirrors: whether it transposes, then mirrors, then turns upside down.
+
+    Its first two rows are (a, b, u) and (c, d, v): a pixel at (x, y) is shown at (a·x + c·y, b·x + d·y).
+    """
+    notes: Any = frame.side_data  # PyAV's type stubs do not know this key
+    data = notes.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)
+    if abs(b) > abs(a):
+        return True, bool(c < 0), bool(b < 0)
+    return False, bool(a < 0), bool(d < 0)

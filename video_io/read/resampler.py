@@ -1,0 +1,48 @@
+"""Sound whose rate and channels change on the way, in one rate and layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import av
+
+
+class Resampler:
+    """Makes float32 samples in one layout, at one rate in Hz, from frames that may change both."""
+
+    def __init__(self, sample_rate: int, layout: str) -> None:
+        self._sample_rate, self._layout = sample_rate, layout
+        self._kind: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def convert(self, frame: av.AudioFrame, heard: int | None = None) -> Iterator[np.ndarray]:
+        """Samples `[n, channels]` of a frame; what was held back of another kind comes first.
+
+        Args:
+            frame: decoded sound.
+            heard: samples at its beginning that are used (None: all).
+        """
+        import av
+
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or kind != self._kind:
+            yield from self.rest()
+            self._kind = kind
+            self._resampler = av.AudioResampler("fltp", self._layout, self._sample_rate)
+        surplus = 0 if heard is None else round((frame.samples - heard) * self._sample_rate / frame.sample_rate)
+        frame.pts = None  # the resampler would fill gaps itself
+        pieces = [piece.to_ndarray().T for piece in self._resampler.resample(frame)]
+        if pieces and surplus:
+            pieces[-1] = pieces[-1][: max(0, len(pieces[-1]) - surplus)]
+        yield from (piece for piece in pieces if len(piece))
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """What is still held back."""
+        if self._resampler is not None:
+            for piece in self._resampler.resample(None):
+                yield piece.to_ndarray().T
+            self._resampler = None
