@@ -185,12 +185,12 @@ def _windows() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Pulls the colours of every frame towards the picture's, against drift in long videos.",
+            tooltip="Pulls the colors of every frame towards the picture's, against drift in long videos.",
         ),
         io.Boolean.Input(
             "apg",
             default=False,
-            tooltip="Adaptive projected guidance: less saturation and artefacts at high guidance.",
+            tooltip="Adaptive projected guidance: less saturation and artifacts at high guidance.",
         ),
         io.Combo.Input(
             "end_padding",

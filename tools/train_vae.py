@@ -268,7 +268,7 @@ class Training:
 
 
 @torch.no_grad()
-def normalised(model: VAE, clips: int = 64) -> VAE:
+def normalized(model: VAE, clips: int = 64) -> VAE:
     """A copy whose latents are standard normal, channel by channel, for a transformer that sees Wan's latent format.
 
     The measured means and deviations go into the 1x1x1 convolutions on both sides of the latent.
@@ -295,7 +295,7 @@ def normalised(model: VAE, clips: int = 64) -> VAE:
 def export(model: VAE, target: Path) -> None:
     """Write the checkpoint for core's loader, float16."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half().contiguous() for name, value in normalised(model).checkpoint().items()}
+    weights = {name: value.half().contiguous() for name, value in normalized(model).checkpoint().items()}
     save_file(weights, target, metadata={"format": "pt"})
     log.info("%s, %.2f MB", target, target.stat().st_size / 1e6)
 

@@ -9,7 +9,7 @@ from graph_editor.editor import Graph
 
 
 def meaning(graph: Graph) -> dict[str, Any]:
-    """What must survive saving and opening: nodes with their settings, and links; not their order or colours."""
+    """What must survive saving and opening: nodes with their settings, and links; not their order or colors."""
     nodes = {
         # The player of a sound is empty text when it is new and nothing when it was loaded.
         str(node["id"]): (node["type"], node.get("title"), node["mode"], node["pos"],

@@ -11,9 +11,9 @@ SOUND_PANEL = slice(132, 200)  # rows of pixels
 PIXELS, LEVELS = 2, 40  # a line is two pixels wide and smoothed
 
 
-def marked_columns(picture: np.ndarray, colour: tuple[int, int, int]) -> set[int]:
+def marked_columns(picture: np.ndarray, color: tuple[int, int, int]) -> set[int]:
     """Columns of the sound panel that hold a dashed line, of a picture [H, W, 3] uint8."""
-    near = np.abs(picture[SOUND_PANEL].astype(int) - np.array(colour)).max(axis=2) < LEVELS
+    near = np.abs(picture[SOUND_PANEL].astype(int) - np.array(color)).max(axis=2) < LEVELS
     return set(np.nonzero(near.sum(axis=0) > 15)[0].tolist())
 
 

@@ -69,8 +69,8 @@ def face(opening: float, sway: float = 0.0, eyes: float = 1.0, light: float = 1.
     image = Image.new("RGB", (WIDTH * scale, HEIGHT * scale), (96, 140, 170))
     pen = ImageDraw.Draw(image)
 
-    def ellipse(x: float, y: float, rx: float, ry: float, colour: tuple[int, int, int]) -> None:
-        pen.ellipse([(x - rx) * scale, (y - ry) * scale, (x + rx) * scale, (y + ry) * scale], fill=colour)
+    def ellipse(x: float, y: float, rx: float, ry: float, color: tuple[int, int, int]) -> None:
+        pen.ellipse([(x - rx) * scale, (y - ry) * scale, (x + rx) * scale, (y + ry) * scale], fill=color)
 
     for stripe in range(6):
         left = (stripe * 10 + 8 * sway) * scale

@@ -46,7 +46,7 @@ class Renders:
     def parameters_of(self, frames: np.ndarray) -> np.ndarray:
         """`[F, parameters]` of frames `[F, pixels, 3]`: the nearest point, and a step by its slopes.
 
-        A shift of all colours does not count: the mouth is as open on a picture that has become darker.
+        A shift of all colors does not count: the mouth is as open on a picture that has become darker.
         """
         ideal, frames = _flat(self.pictures), _flat(frames)
         points = ideal.reshape(-1, ideal.shape[-1])
@@ -95,7 +95,7 @@ def mouth_opening(frames: np.ndarray, face: Face) -> np.ndarray:
 def outside_psnr(frames: np.ndarray, face: Face) -> np.ndarray:
     """PSNR in dB, `[F]`, outside the mouth box, of frames uint8 `[F, SIZE, SIZE, 3]` to the best ideal render.
 
-    The head's place within SWAY_PIXELS and its eyes are fitted, colours are not.
+    The head's place within SWAY_PIXELS and its eyes are fitted, colors are not.
     """
     outside = _outside(face)
     coarse = np.zeros_like(outside)
@@ -250,6 +250,6 @@ def _blurred(frames: np.ndarray) -> np.ndarray:
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
-    """`[..., pixels, 3]` to `[..., pixels * 3]`, without the mean of each colour."""
+    """`[..., pixels, 3]` to `[..., pixels * 3]`, without the mean of each color."""
     centred = pictures - pictures.mean(axis=-2, keepdims=True)
     return centred.reshape(*pictures.shape[:-2], -1)

@@ -1,6 +1,6 @@
 """Cartoon portraits drawn by code: a face with random looks, and its picture at any moment of a motion.
 
-Lengths and places are shares of the picture's side, colours are sRGB from 0 to 255.
+Lengths and places are shares of the picture's side, colors are sRGB from 0 to 255.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ SWAY_PIXELS = 1.0  # most that a head moves from its place, at SIZE
 BLINK = np.array([0.5, 0.0, 0.0, 0.5], np.float32)  # eyes' openness in the frames of a blink
 BLINK_SECONDS = (1.5, 5.0)  # from one to the next
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 SKINS = ((255, 224, 196), (241, 194, 160), (224, 172, 130), (198, 140, 100), (160, 110, 80))
 HAIRS = ((40, 32, 30), (90, 56, 36), (150, 98, 50), (214, 170, 96), (176, 74, 40), (170, 170, 176), (70, 80, 140))
 IRISES = ((70, 50, 36), (60, 100, 150), (70, 120, 70), (110, 110, 120))
 CLOTHES = ((60, 90, 150), (160, 60, 60), (70, 120, 90), (110, 80, 140), (190, 150, 70), (60, 60, 70))
-MOUTH_INSIDE: Colour = (66, 12, 24)
-LIPS: Colour = (196, 84, 88)
+MOUTH_INSIDE: Color = (66, 12, 24)
+LIPS: Color = (196, 84, 88)
 LIP_THICKNESS = 0.012
 
 
@@ -30,12 +30,12 @@ LIP_THICKNESS = 0.012
 class Face:
     """The looks of one person, and where the head is when it does not move."""
 
-    background: tuple[Colour, Colour]
+    background: tuple[Color, Color]
     """At the top and at the bottom."""
-    skin: Colour
-    hair: Colour
-    iris: Colour
-    clothes: Colour
+    skin: Color
+    hair: Color
+    iris: Color
+    clothes: Color
     x: float
     y: float
     size: float
@@ -63,7 +63,7 @@ class Face:
         """Anybody."""
         top = rng.uniform(90, 240, 3)
         return cls(
-            background=(_colour(top), _colour(np.clip(top + rng.uniform(-50, 30, 3), 60, 250))),
+            background=(_color(top), _color(np.clip(top + rng.uniform(-50, 30, 3), 60, 250))),
             skin=_chosen(rng, SKINS, 8),
             hair=_chosen(rng, HAIRS, 10),
             iris=_chosen(rng, IRISES, 10),
@@ -196,20 +196,20 @@ class _Canvas:
         self.pixels = pixels
 
     @classmethod
-    def gradient(cls, size: int, top: Colour, bottom: Colour) -> _Canvas:
+    def gradient(cls, size: int, top: Color, bottom: Color) -> _Canvas:
         share = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
         pixels = (1 - share) * np.float32(top) + share * np.float32(bottom)
         return cls(np.repeat(pixels, size, axis=1))
 
-    def ellipse(self, x: float, y: float, half_width: float, half_height: float, colour: Colour) -> None:
+    def ellipse(self, x: float, y: float, half_width: float, half_height: float, color: Color) -> None:
         """A filled ellipse."""
         area, distance = self._distance(x, y, half_width, half_height, 1 / len(self.pixels))
-        self._paint(area, 0.5 - distance, colour)
+        self._paint(area, 0.5 - distance, color)
 
-    def ring(self, x: float, y: float, half_width: float, half_height: float, line: float, colour: Colour) -> None:
+    def ring(self, x: float, y: float, half_width: float, half_height: float, line: float, color: Color) -> None:
         """The outline of an ellipse."""
         area, distance = self._distance(x, y, half_width, half_height, line)
-        self._paint(area, 0.5 + 0.5 * line * len(self.pixels) - np.abs(distance), colour)
+        self._paint(area, 0.5 + 0.5 * line * len(self.pixels) - np.abs(distance), color)
 
     def _distance(
         self, x: float, y: float, half_width: float, half_height: float, margin: float
@@ -228,9 +228,9 @@ class _Canvas:
         slope = np.sqrt((dx / half_width) ** 2 + (dy / half_height) ** 2) / np.maximum(radius, 1e-6)
         return (rows, columns), (radius - 1) / np.maximum(slope, 1e-6) * size
 
-    def _paint(self, area: tuple[slice, slice], coverage: np.ndarray, colour: Colour) -> None:
+    def _paint(self, area: tuple[slice, slice], coverage: np.ndarray, color: Color) -> None:
         covered = self.pixels[area]
-        covered += np.clip(coverage, 0, 1)[..., None] * (np.float32(colour) - covered)
+        covered += np.clip(coverage, 0, 1)[..., None] * (np.float32(color) - covered)
 
 
 def _span(centre: float, half: float, size: int) -> slice:
@@ -256,19 +256,19 @@ def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
     return eyes[:frames]
 
 
-def _chosen(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float) -> Colour:
-    """One of the colours, a little changed."""
-    return _colour(np.clip(np.array(colours[rng.integers(len(colours))]) + rng.uniform(-spread, spread, 3), 0, 255))
+def _chosen(rng: np.random.Generator, colors: tuple[Color, ...], spread: float) -> Color:
+    """One of the colors, a little changed."""
+    return _color(np.clip(np.array(colors[rng.integers(len(colors))]) + rng.uniform(-spread, spread, 3), 0, 255))
 
 
-def _colour(values: np.ndarray) -> Colour:
+def _color(values: np.ndarray) -> Color:
     red, green, blue = values.tolist()
     return red, green, blue
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
-    return _mix((0, 0, 0), colour, factor)
+def _shade(color: Color, factor: float) -> Color:
+    return _mix((0, 0, 0), color, factor)
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    return _colour(np.array(first) * (1 - share) + np.array(second) * share)
+def _mix(first: Color, second: Color, share: float) -> Color:
+    return _color(np.array(first) * (1 - share) + np.array(second) * share)

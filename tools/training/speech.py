@@ -36,7 +36,7 @@ MISSING = (
 Parts = tuple[tuple[str, ...], ...]
 
 ENGLISH: Parts = (
-    ("My little sister", "The old sailor", "Every good baker", "Our neighbour", "A very small dog", "Nobody", "I"),
+    ("My little sister", "The old sailor", "Every good baker", "Our neighbor", "A very small dog", "Nobody", "I"),
     ("found a yellow umbrella", "sang about the moon", "would rather fly", "bought fourteen apples", "wrote a poem"),
     ("before breakfast", "on the way to the harbour", "in a blue boat", "with both hands", "and laughed out loud"),
 )

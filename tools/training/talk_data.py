@@ -61,7 +61,7 @@ class Windows:
     clean: Tensor
     """`[N, 16, T, h, w]` what the model shall make."""
     keyframe: Tensor
-    """`[N, 16, T, h, w]` the picture, then grey."""
+    """`[N, 16, T, h, w]` the picture, then gray."""
     audio: Tensor
     """`[N, S, F + 4, layers, channels]` what the F frames hear of each voice, two before and two after included."""
     motion: Tensor
@@ -172,7 +172,7 @@ def pixels(frames: np.ndarray) -> Tensor:
 
 
 def keyframe_clip(picture: Tensor) -> Tensor:
-    """A picture `[1, 3, H, W]` in -1..1 and grey behind it, as the sampler's `KeyframeEncoder`: `[F, 3, H, W]`."""
+    """A picture `[1, 3, H, W]` in -1..1 and gray behind it, as the sampler's `KeyframeEncoder`: `[F, 3, H, W]`."""
     clip = torch.full((WINDOW_FRAMES, *picture.shape[1:]), 2 * GRAY - 1)
     clip[:1] = picture
     return clip
@@ -187,7 +187,7 @@ def encoded(vae: vae_model.VAE, videos: Tensor) -> Tensor:
 def worn_latents(vae: vae_model.VAE, motion: Tensor, start: int) -> Tensor:
     """What becomes of motion latents `[16, M, h, w]` on their way from window to window: `[ROUND_TRIPS + 1, ...]`.
 
-    The sampler decodes them, keeps the frames in 8 bits and encodes them again; colours drift a little every time, and
+    The sampler decodes them, keeps the frames in 8 bits and encodes them again; colors drift a little every time, and
     the model shall learn to hold on to the keyframe. Those of the first window (`start` 0) are the picture itself.
     """
     latents = [motion[None]]

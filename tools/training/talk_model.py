@@ -140,7 +140,7 @@ class TalkModel(WanModel):
         )
         self.sizes = sizes
         self.audio_proj = AudioProjection(sizes.infinitetalk, nn)
-        _initialise(self)
+        _initialize(self)
 
     def velocity(
         self, x: Tensor, sigma: Tensor, condition: Tensor, audio: Tensor, masks: Tensor | None = None
@@ -202,7 +202,7 @@ def condition(keyframe: Tensor) -> Tensor:
     return torch.cat([mask, keyframe], dim=1)
 
 
-def _initialise(model: TalkModel) -> None:
+def _initialize(model: TalkModel) -> None:
     """Give every weight a sensible value; core leaves some as they were in memory."""
     depth = 2 * len(model.blocks)  # sums on the residual path
     for module in model.modules():
@@ -258,7 +258,7 @@ def save_wav2vec(sizes: Sizes, folder: Path) -> Path:
 
 
 def _wav2vec(sizes: tiny_models.TinyWav2Vec) -> tiny_models.Weights:
-    """Random weights, spread as in the initialisation of `transformers`' `Wav2Vec2PreTrainedModel`, but for two things.
+    """Random weights, spread as in the initialization of `transformers`' `Wav2Vec2PreTrainedModel`, but for two things.
 
     With a bias in the first norm the later layers keep how loud it is, and the linear layers do a little more.
     """

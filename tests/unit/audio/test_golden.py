@@ -26,14 +26,14 @@ def assert_close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = T
     assert float((found - wanted).abs().max()) < tolerance
 
 
-@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("loud", [False, True])
 def test_embeddings_are_the_references(
-    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: AudioClip, normalise: bool, loud: bool
+    golden: dict[str, torch.Tensor], encoder: Wav2VecEncoder, speech: AudioClip, normalize: bool, loud: bool
 ) -> None:
     wave = golden["wave_16k_loudnorm"] if loud else speech.samples[0]
-    encoder.do_normalize = normalise
-    name = f"emb_16k_{'loudnorm' if loud else 'raw'}{'_donorm' if normalise else ''}"
+    encoder.do_normalize = normalize
+    name = f"emb_16k_{'loudnorm' if loud else 'raw'}{'_donorm' if normalize else ''}"
     assert_close(encoder.encode(wave, 82), golden[name])
 
 

@@ -124,13 +124,13 @@ def test_it_computes_what_transformers_computes(tmp_path: Path, size: str) -> No
     frames = ours.config.feature_count(len(WAVE))
     with torch.no_grad():
         output = theirs(WAVE[None], output_hidden_states=True)
-    # The last one is normalised in the large models; transformers 5 lists it as it was before.
+    # The last one is normalized in the large models; transformers 5 lists it as it was before.
     wanted = [*output.hidden_states[1:-1], output.last_hidden_state]
     # As many frames as features: the interpolation in between, which transformers lacks, does nothing.
     assert torch.allclose(ours.encode(WAVE, frames), torch.stack(wanted, dim=2)[0], atol=1e-4)
 
 
-def test_the_folders_wish_to_normalise_is_honoured(wav2vec_folder: Path, tmp_path: Path) -> None:
+def test_the_folders_wish_to_normalize_is_honoured(wav2vec_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(wav2vec_folder, tmp_path / "m")
     (folder / "preprocessor_config.json").write_text('{"do_normalize": true}')
     encoder = load_encoder(folder, "fp32")

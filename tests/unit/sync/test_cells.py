@@ -51,8 +51,8 @@ def test_integers_floats_and_grey_frames_are_on_one_scale():
     expected = grid.means(levels)
     np.testing.assert_allclose(grid.means(levels / np.float32(255)), expected, atol=1e-3)
     np.testing.assert_allclose(grid.means(levels.astype(np.uint16) * 257), expected, atol=1e-3)
-    grey = levels[..., :1]
-    np.testing.assert_allclose(grid.means(grey), grid.means(np.repeat(grey, 3, axis=2)), atol=1e-3)
+    gray = levels[..., :1]
+    np.testing.assert_allclose(grid.means(gray), grid.means(np.repeat(gray, 3, axis=2)), atol=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "opaque"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])

@@ -8,7 +8,7 @@ from infinitetalk.sync.correlation import FALSE_ALARMS, at_lags, chance_level, p
 
 
 def signal(seed: int, frames: int, smooth: int = 5) -> np.ndarray:
-    """Noise in which neighbours are alike, as in speech."""
+    """Noise in which neighbors are alike, as in speech."""
     noise = np.random.default_rng(seed).standard_normal(frames + smooth)
     return np.convolve(noise, np.hanning(smooth + 2)[1:-1], mode="valid")[:frames]
 

@@ -29,12 +29,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Text]:
     texts: list[Text] = []
 
     class WatchedCanvas(Canvas):
-        def text(self, at: Any, text: str, size: float, colour: Any, anchor: str = "la") -> None:
+        def text(self, at: Any, text: str, size: float, color: Any, anchor: str = "la") -> None:
             font = ImageFont.load_default(size * SCALE)
             box = self._pen.textbbox((at[0] * SCALE, at[1] * SCALE), text, font, anchor)
             if text:
                 texts.append((text, tuple(side / SCALE for side in box)))
-            super().text(at, text, size, colour, anchor)
+            super().text(at, text, size, color, anchor)
 
     monkeypatch.setattr(plot, "Canvas", WatchedCanvas)
     return texts

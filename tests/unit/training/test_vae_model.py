@@ -53,7 +53,7 @@ def test_exported_latents_are_standard_normal_in_the_eyes_of_the_transformer(com
 
     torch.manual_seed(0)
     model = VAE(WIDTH)
-    result = train_vae.normalised(model, clips=8)
+    result = train_vae.normalized(model, clips=8)
     batch = train_vae.draw_batch(train_vae.np.random.default_rng(0), train_vae.Stage(1, frames=17, batch=8, crop=96))
 
     latent = result.encode(batch.video)[0]

@@ -1,4 +1,4 @@
-"""Every format, decoded by others: frame count, size, rate, times, colours, transparency."""
+"""Every format, decoded by others: frame count, size, rate, times, colors, transparency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHROMA_IN_PAIRS = ["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9"]
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_file_has_the_frames_the_size_the_rate_and_the_colour_tags(save, name):
+def test_a_file_has_the_frames_the_size_the_rate_and_the_color_tags(save, name):
     saved = save(media.make_pictures(30, 48, 64), format=name, fps=25)
     decoded = decode(saved.path)
     assert decoded.frames.shape == (30, 48, 64, 3)
@@ -73,7 +73,7 @@ def test_fractional_rates_lose_no_frame_and_do_not_drift(save, name, fps):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_colour_chart_comes_back_within_two_levels(save, name):
+def test_a_color_chart_comes_back_within_two_levels(save, name):
     patches = np.random.default_rng(1).integers(0, 256, (6, 10, 3))
     patches[0, :8] = [[255 * (code >> bit & 1) for bit in range(3)] for code in range(8)]
     chart = patches.repeat(32, axis=0).repeat(32, axis=1)
@@ -137,8 +137,8 @@ def test_one_channel_becomes_grey_and_strided_views_are_read_right(save):
     view = planar.permute(0, 2, 3, 1)[:, ::2]
     frames = decode(save(view, format="mkv ffv1").path).frames
     assert np.array_equal(frames, np.floor(view.numpy() * 255 + 0.5).astype(np.uint8))
-    grey = decode(save(view[..., :1], format="mkv ffv1").path).frames
-    assert np.array_equal(grey, frames[..., :1].repeat(3, axis=-1))
+    gray = decode(save(view[..., :1], format="mkv ffv1").path).frames
+    assert np.array_equal(gray, frames[..., :1].repeat(3, axis=-1))
 
 
 def test_pixels_out_of_range_are_clipped_and_nan_is_black_and_both_are_said(save):

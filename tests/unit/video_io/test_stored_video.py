@@ -165,7 +165,7 @@ def test_a_video_needs_at_least_one_frame(tmp_path):
 
 @pytest.fixture
 def ramp(tmp_path) -> StoredVideo:
-    """50 grey frames of 32x16, each a little brighter, so that a decoded frame tells its number."""
+    """50 gray frames of 32x16, each a little brighter, so that a decoded frame tells its number."""
     levels = (40 + 4 * np.arange(50, dtype=np.uint8))[:, None, None, None]
     store = store_of(tmp_path / "runs", np.broadcast_to(levels, (50, 16, 32, 3)))
     return StoredVideo(store, make_sound(2))

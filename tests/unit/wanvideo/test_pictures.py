@@ -1,4 +1,4 @@
-"""Sizes, crops, masks and colours, against the reference's numbers."""
+"""Sizes, crops, masks and colors, against the reference's numbers."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_one_mask_for_two_is_the_first_speakers_and_the_other_has_the_rest():
 
 
 @pytest.mark.parametrize("strength", [0, 0.25, 0.5, 1])
-def test_colour_match_is_the_references(misc, strength):
+def test_color_match_is_the_references(misc, strength):
     frames, reference, golden = (
         misc[name][0].permute(1, 2, 3, 0) for name in ("color_chunk", "color_reference", f"color_out_{strength:g}")
     )
