@@ -60,7 +60,7 @@ class Spool:
             raise ValueError(f"rows of shape {rows.shape[1:]} in a spool of {self.row_shape}")
         self.length += len(rows)
         if self._file is None and self.length * self._row_bytes > self.memory_bytes:
-            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (lives as long as the tensor)
+            self._file = self._temporary_file()
             for piece in self._pieces:
                 self._write(self._file, piece)
             self._pieces.clear()
@@ -115,6 +115,15 @@ class Spool:
         if len(self._pieces) > 1:
             self._pieces = [np.concatenate(self._pieces)]
         return self._pieces[0]
+
+    def _temporary_file(self) -> io.BufferedRandom:
+        try:
+            return tempfile.TemporaryFile(dir=self.folder)
+        except OSError as error:
+            raise UserError(
+                f"No temporary file can be made in {self.folder or 'the temporary folder'} ({error.strerror}): make "
+                "room there, and make it a folder that may be written to."
+            ) from error
 
     def _write(self, file: io.BufferedRandom, rows: np.ndarray) -> None:
         try:

@@ -18,7 +18,7 @@ import environment  # noqa: E402
 
 NAME = "infinitetalk"
 FOLDERS = ("audio", "nodes", "sync", "video_io", "wanvideo")
-MODULES = ("errors", "spool", "timebase")
+MODULES = ("downloads", "errors", "spool", "timebase")
 
 
 def main() -> int:

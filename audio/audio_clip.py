@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..spool import release
+from ..video_io.read.audio_source import as_float32
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,7 @@ class AudioClip:
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples `start … stop - 1` of every channel, `[channels, n]` float32 on the CPU."""
-        piece = self.samples[:, start:stop].detach().cpu()
-        if piece.dtype.is_floating_point:
-            return piece.float()
-        limits = torch.iinfo(piece.dtype)
-        if limits.min == 0:  # unsigned: silence lies in the middle
-            return (piece.float() - (limits.max + 1) / 2) / ((limits.max + 1) / 2)
-        return (piece.double() / -limits.min).float()
+        return as_float32(self.samples[:, start:stop].detach().cpu())
 
     def chunks(self, samples: int = CHUNK_SAMPLES) -> Iterator[Tensor]:
         """The whole sound in order, `[channels, up to samples]` float32 each."""

@@ -35,6 +35,8 @@ TRAINED_FRAME_RATE = Fraction(25)
 MIN_FRAME_RATE, MAX_FRAME_RATE = 1, 240
 SILENCE_SECONDS = SILENCE_FRAMES / TRAINED_FRAME_RATE  # the same time at least, at any other frame rate
 
+CANCELED = 1e-3  # power that is left of the mean of channels, over that of the channels: 30 dB less
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioEmbeds:
@@ -176,7 +178,7 @@ def _speech(voice: AudioClip, start: Fraction, samples: int, normalize: bool, fo
     """The voice as the encoder hears it: mono, 16 kHz, at its place in `samples` samples of silence, `[samples]`."""
     if voice.length == 0:
         return torch.zeros(samples)
-    mono = resampled(voice, SAMPLE_RATE, mono=True, folder=folder)
+    mono = resampled(_heard_in_mono(voice), SAMPLE_RATE, mono=True, folder=folder)
     gain = 1.0
     if normalize:
         gain = gain_to_target(integrated_loudness((c[0].numpy() for c in mono.chunks()), SAMPLE_RATE))
@@ -187,6 +189,20 @@ def _speech(voice: AudioClip, start: Fraction, samples: int, normalize: bool, fo
             spool.append(chunk[0, : samples - spool.length] * gain)
         _append_silence(spool, samples - spool.length)
         return spool.finish()
+
+
+def _heard_in_mono(voice: AudioClip) -> AudioClip:
+    """The voice, or its first channel where the channels cancel each other out (one of two is wired upside down)."""
+    together = apart = 0.0
+    for chunk in voice.chunks() if voice.channels > 1 else ():
+        together += float(chunk.mean(dim=0).square().sum())
+        apart += float(chunk.square().mean(dim=0).sum())
+        if together > CANCELED * apart:
+            return voice
+    if not apart:
+        return voice
+    log.warning("The channels of a voice cancel each other out (opposite phase): its first channel is encoded.")
+    return AudioClip(voice.samples[:1], voice.sample_rate)
 
 
 def _append_silence(spool: Spool, samples: int) -> None:

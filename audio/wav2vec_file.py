@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..downloads import refuse_pages_and_pointers
 from ..errors import UserError
 from .wav2vec_model import Wav2VecConfig
 
@@ -105,6 +106,7 @@ def _weights_in(folder: Path) -> Path:
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     """Every tensor of the file; nothing in it is ever executed."""
+    refuse_pages_and_pointers(file)
     with file.open("rb") as stream:
         head = stream.read(16)
     if not head:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..timebase import exact_frame_rate
 from .feedback import progress_callback
 from .folders import temp_folder
+from .known import refusal
 from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
@@ -68,12 +69,7 @@ class InfiniteTalkWav2VecLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         """Say before anything runs that the model is not there; a name from another node is not known yet."""
-        try:
-            if model is not None:
-                find_model(model)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal((find_model, model))
 
     @classmethod
     def execute(cls, model: str, base_precision: str, load_device: str) -> io.NodeOutput:
@@ -125,12 +121,7 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, audio: str | None = None) -> bool | str:
         """Say before anything runs that the file is not there; a name from another node is not known yet."""
-        try:
-            if audio is not None:
-                input_file(audio)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal((input_file, audio))
 
     @classmethod
     def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str:
@@ -161,8 +152,16 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
 def _sounds_in_input() -> list[str]:
     """Sound and video files in the input folder, as core's Load Audio lists them."""
     folder = Path(folder_paths.get_input_directory())
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    names = [p.name for p in folder.iterdir() if _lies_in(folder, p)] if folder.is_dir() else []
     return sorted(folder_paths.filter_files_content_types(names, ["audio", "video"]))
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether a file is in the folder, and not a link to somewhere else."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except OSError:  # a link to itself
+        return False
 
 
 def input_file(name: str) -> Path:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import folder_paths
 
+from ..errors import UserError
+
 
 def temp_folder() -> Path:
     """ComfyUI's temporary folder, made if it is not there; it is cleared when ComfyUI starts."""
     folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"ComfyUI's temporary folder {folder} cannot be used ({error.strerror}): make it a folder that may be "
+            "written to, or start ComfyUI with --temp-directory."
+        ) from error
     return folder
 
 

@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..errors import UserError
+from .known import refusal
 from .types import CATEGORY, InfiniteTalkModel
 
 FOLDERS = ("model_patches", "diffusion_models")
@@ -24,6 +25,20 @@ def _files() -> dict[str, Path]:
         for name in folder_paths.get_filename_list(folder):
             found[name.replace("\\", "/")] = Path(folder_paths.get_full_path_or_raise(folder, name))
     return dict(sorted(found.items()))
+
+
+def _find(model: str) -> Path:
+    """The file of that name in the list.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = _files().get(model)
+    if path is None:
+        raise UserError(
+            f"There is no InfiniteTalk file '{model}': {NO_FILE} (or models/diffusion_models) and choose it."
+        )
+    return path
 
 
 class InfiniteTalkModelLoader(io.ComfyNode):
@@ -54,18 +69,13 @@ class InfiniteTalkModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str = "") -> bool | str:
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
         """Refuse a file that is not there, before anything runs."""
-        if model in _files():
-            return True
-        return f"There is no InfiniteTalk file '{model}': {NO_FILE} (or models/diffusion_models) and choose it."
+        return refusal((_find, model))
 
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:
         """Load the file."""
         from ..wanvideo.model.checkpoint import load_infinitetalk
 
-        path = _files().get(model)
-        if path is None:
-            raise UserError(f"There is no InfiniteTalk file '{model}': {NO_FILE} and choose it.")
-        return io.NodeOutput(load_infinitetalk(path))
+        return io.NodeOutput(load_infinitetalk(_find(model)))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .feedback import say
+from .known import refusal
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
 
 if TYPE_CHECKING:
@@ -47,24 +48,21 @@ class InfiniteTalkSampler(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        resolution: Resolution = "480p",
-        width: int = 832,
-        height: int = 480,
-        window_frames: int = 81,
-        motion_frames: int = 9,
+        resolution: Resolution | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        window_frames: int | None = None,
+        motion_frames: int | None = None,
     ) -> bool | str:
         """Refuse sizes and lengths that cannot work, before anything runs."""
-        from ..wanvideo.resolution import check_custom_size, video_size
+        from ..wanvideo.resolution import video_size
         from ..wanvideo.windows import check_window
 
-        try:
-            check_window(window_frames, motion_frames)
-            video_size(resolution, height, width, (height, width))  # refuses an unknown resolution
-            if resolution == "custom":
-                check_custom_size(height, width)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal(
+            (check_window, window_frames, motion_frames),
+            (video_size, resolution, 16, 16, (16, 16)),  # refuses an unknown resolution
+            (_check_size, resolution, height, width),
+        )
 
     @classmethod
     def execute(
@@ -114,6 +112,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         node_id = cls.hidden.unique_id
         say_here = partial(say, node_id)
         source = _one_source(image, source_video, audio_embeds.frame_rate)
+        _check_size(resolution, height, width)
         size = video_size(resolution, source.height, source.width, (height, width))
         _note_rounding(node_id, resolution, size, (source.height, source.width), (height, width))
         job = TalkingVideoJob(
@@ -142,6 +141,13 @@ class InfiniteTalkSampler(io.ComfyNode):
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
+
+
+def _check_size(resolution: Resolution, height: int, width: int) -> None:
+    from ..wanvideo.resolution import check_custom_size
+
+    if resolution == "custom":
+        check_custom_size(height, width)
 
 
 def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:

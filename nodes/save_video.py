@@ -20,6 +20,7 @@ from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.formats import FORMATS, format_named
 from ..video_io.save.prefix import check_template, expand_prefix
 from ..video_io.save.target import make_target
+from .known import refusal
 from .types import CATEGORY
 
 if TYPE_CHECKING:
@@ -126,14 +127,15 @@ class SaveVideoWithAudio(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str = "x", format: str = "mp4 h264", crf: int = 0) -> bool | str:
+    def validate_inputs(
+        cls, filename_prefix: str | None = None, format: str | None = None, crf: int | None = None
+    ) -> bool | str:
         """Refuse before the queue starts what can be known by then."""
-        try:
-            check_template(filename_prefix)
-            format_named(format).check_crf(crf)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal(
+            (check_template, filename_prefix),
+            (format_named, format),
+            (lambda name, value: format_named(name).check_crf(value), format, crf),
+        )
 
     @classmethod
     def execute(

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..errors import UserError
+from .known import refusal
 from .types import CATEGORY
 
 HALVES, BOXES = "halves", "boxes"
@@ -48,23 +49,24 @@ class InfiniteTalkSpeakerMasks(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, layout: str = HALVES, boxes: str = "") -> bool | str:
+    def validate_inputs(cls, layout: str | None = None, boxes: str | None = None) -> bool | str:
         """Refuse boxes that cannot be read, before anything runs."""
-        from ..wanvideo.masks import box_masks
-
-        if layout not in (HALVES, BOXES):
-            return f"There is no layout '{layout}': choose {HALVES} or {BOXES}."
-        try:
-            if layout == BOXES:
-                box_masks(boxes, 1, 1)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal((_check_layout, layout), (_masks, layout, boxes, 1, 1))
 
     @classmethod
     def execute(cls, image: Tensor, layout: str, boxes: str) -> io.NodeOutput:
         """Make the masks, `[speakers, H, W]`."""
-        from ..wanvideo.masks import box_masks, half_masks
+        _check_layout(layout)
+        return io.NodeOutput(_masks(layout, boxes, *image.shape[1:3]))
 
-        height, width = image.shape[1:3]
-        return io.NodeOutput(half_masks(height, width) if layout == HALVES else box_masks(boxes, height, width))
+
+def _check_layout(layout: str) -> None:
+    if layout not in (HALVES, BOXES):
+        raise UserError(f"There is no layout '{layout}': choose {HALVES} or {BOXES}.")
+
+
+def _masks(layout: str, boxes: str, height: int, width: int) -> Tensor:
+    """The masks that a layout means, `[speakers, height, width]`."""
+    from ..wanvideo.masks import box_masks, half_masks
+
+    return half_masks(height, width) if layout == HALVES else box_masks(boxes, height, width)

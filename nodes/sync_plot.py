@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from .feedback import progress_callback, say
 from .folders import temp_folder
+from .known import refusal
 from .types import CATEGORY
 
 if TYPE_CHECKING:
@@ -62,15 +63,11 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, box: str = "") -> bool | str:
+    def validate_inputs(cls, box: str | None = None) -> bool | str:
         """Refuse a box that cannot be read, before anything runs."""
         from ..sync.box import Box
 
-        try:
-            Box.parse(box)
-        except UserError as error:
-            return str(error)
-        return True
+        return refusal((Box.parse, box))
 
     @classmethod
     def execute(

@@ -21,7 +21,16 @@ from ..support.registry import packed_files, unpack
 
 PACK_NAME = "infinitetalk"  # the Manager names the folder of a Registry pack by its id
 IN_THE_ZIP = {
-    *("__init__.py", "errors.py", "spool.py", "timebase.py", "pyproject.toml", "requirements.txt", "LICENSE"),
+    *(
+        "__init__.py",
+        "downloads.py",
+        "errors.py",
+        "spool.py",
+        "timebase.py",
+        "pyproject.toml",
+        "requirements.txt",
+        "LICENSE",
+    ),
     *("README.md", "README.zh-CN.md", "CHANGELOG.md"),
     *("audio", "nodes", "sync", "video_io", "wanvideo", "web", "locales", "example_workflows", "docs"),
 }

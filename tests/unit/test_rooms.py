@@ -8,9 +8,10 @@ import pytest
 from import_map import COMFYUI, imported_at_once, imports_of, library_files, module_name, room_of
 
 # What each floor or room may import from the pack, beside itself. Who is not named here holds no code of the library.
-SHARED = ("errors", "spool", "timebase")
+SHARED = ("downloads", "errors", "spool", "timebase")
 MAY_IMPORT = {
     "errors": (),
+    "downloads": ("errors",),
     "timebase": ("errors",),
     "spool": ("errors",),
     "audio": (*SHARED, "video_io.read"),
@@ -28,7 +29,7 @@ MAY_IMPORT = {
         *("wanvideo", "wanvideo.model", "wanvideo.resume"),
     ),
 }
-WITHOUT_COMFYUI = ("errors", "timebase", "spool", "audio", "sync", "video_io")
+WITHOUT_COMFYUI = ("downloads", "errors", "timebase", "spool", "audio", "sync", "video_io")
 FILES = library_files()
 PACK_ITSELF = PurePath("__init__.py")
 

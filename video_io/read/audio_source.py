@@ -38,11 +38,22 @@ class AudioSource(Protocol):
         """Float samples [n, channels], in order."""
 
 
+def as_float32(samples: torch.Tensor) -> torch.Tensor:
+    """Samples of any float or integer type as float32; an integer type's range becomes -1 to 1."""
+    if samples.dtype.is_floating_point:
+        return samples.float()
+    limits = torch.iinfo(samples.dtype)
+    if limits.min == 0:  # unsigned: silence lies in the middle
+        middle = (limits.max + 1) / 2
+        return (samples.float() - middle) / middle
+    return (samples.double() / -limits.min).float()
+
+
 class TensorAudio:
     """ComfyUI's AUDIO dict as `AudioSource`.
 
     Raises:
-        AudioError: it is not an AUDIO dict with float samples [1, channels, samples] and a rate in Hz.
+        AudioError: it is not an AUDIO dict with samples [1, channels, samples] and a rate in Hz.
     """
 
     def __init__(self, audio: Mapping[str, Any]) -> None:
@@ -50,9 +61,10 @@ class TensorAudio:
             waveform, sample_rate = audio["waveform"], audio["sample_rate"]
         except (KeyError, TypeError) as error:
             raise AudioError(f"The audio has no waveform and sample_rate ({error!r}).") from error
-        if not isinstance(waveform, torch.Tensor) or waveform.dim() != 3 or not waveform.is_floating_point():
+        numbers = isinstance(waveform, torch.Tensor) and not waveform.is_complex() and waveform.dtype != torch.bool
+        if not numbers or waveform.dim() != 3:
             found = f"{waveform.dtype} {list(waveform.shape)}" if isinstance(waveform, torch.Tensor) else type(waveform)
-            raise AudioError(f"The audio's waveform is {found}; floats [batch, channels, samples] are needed.")
+            raise AudioError(f"The audio's waveform is {found}; samples [batch, channels, samples] are needed.")
         hertz = float(sample_rate) if isinstance(sample_rate, Real) else 0.0
         if not 1 <= hertz <= MAX_SAMPLE_RATE or hertz % 1:
             raise AudioError(f"The audio's sample rate is {sample_rate}; 1 to {MAX_SAMPLE_RATE} Hz is needed.")
@@ -69,5 +81,5 @@ class TensorAudio:
         """Float32 samples [n, channels], in order."""
         for start in range(0, self._samples.shape[1], BLOCK_SAMPLES):
             block = self._samples[:, start : start + BLOCK_SAMPLES]
-            yield block.detach().cpu().float().numpy().T
+            yield as_float32(block.detach().cpu()).numpy().T
             release(self._samples)

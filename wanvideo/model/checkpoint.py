@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ...downloads import refuse_pages_and_pointers
 from ...errors import UserError
 from ..windows import AUDIO_WINDOW
 from .gguf_file import read_gguf
@@ -68,6 +69,7 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
 
 
 def _read(path: Path) -> StateDict:
+    refuse_pages_and_pointers(path)
     if path.suffix.lower() == ".gguf":
         return read_gguf(path)
     try:

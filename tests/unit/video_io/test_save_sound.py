@@ -135,6 +135,18 @@ def test_half_precision_sound_is_heard_and_the_first_of_a_batch_is_used(save, pi
     assert any("batch of 2" in note for note in saved.notes)
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])
+def test_integer_samples_are_heard(save, pictures, dtype):
+    audio = media.make_sound(1.0)
+    limits = torch.iinfo(dtype)
+    middle, scale = (limits.max + limits.min + 1) / 2, (limits.max - limits.min) / 2
+    numbers = (audio["waveform"].double() * scale + middle).round().to(dtype)
+    saved = save(pictures, {**audio, "waveform": numbers}, format="mkv ffv1")
+    assert saved.warning is None
+    wanted = audio["waveform"][0, 0].numpy()[: len(decode(saved.path).sound)]
+    assert abs(decode(saved.path).sound[: len(wanted), 0] - wanted).max() < 0.02
+
+
 def test_samples_that_are_no_numbers_become_silence_and_are_counted(save, pictures):
     audio = media.make_sound(1.0)
     audio["waveform"][0, 0, 100:110] = float("nan")
@@ -148,7 +160,7 @@ def test_samples_that_are_no_numbers_become_silence_and_are_counted(save, pictur
     [
         {"waveform": torch.zeros(1, 1, 100)},
         {"waveform": torch.zeros(1, 100), "sample_rate": 48000},
-        {"waveform": torch.zeros(1, 1, 100, dtype=torch.int16), "sample_rate": 48000},
+        {"waveform": torch.zeros(1, 1, 100, dtype=torch.bool), "sample_rate": 48000},
         {"waveform": torch.zeros(1, 1, 100), "sample_rate": 0},
         {"waveform": torch.zeros(1, 1, 100), "sample_rate": None},
         {"waveform": torch.zeros(1, 0, 100), "sample_rate": 48000},
