@@ -129,7 +129,7 @@ def test_a_file_with_missing_tensors_is_refused(comfy_core, weights, tmp_path):
     [
         ("a.gguf", b"\x80\x00 safetensors, renamed", "ends in .gguf but is none"),
         ("a.gguf", b"GGUF\x03\x00\x00\x00", "cannot be read as GGUF"),
-        ("a.safetensors", b"<html>not found</html>", "cannot be read as a weight file"),
+        ("a.safetensors", b"<html>not found</html>", "is a web page, not a model"),
     ],
 )
 def test_files_that_are_not_what_their_name_says(comfy_core, tmp_path, name, content, named):
