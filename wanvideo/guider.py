@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .conditioning import Conditioning
 from .guidance import TEXT_AUDIO, ProjectedGuidance, guidance_terms, pass_weights
-from .model.hearing import check_all_blocks_heard
+from .model.audio_arrived import check_all_blocks_heard
 from .model.hooks import LISTENER_KEY, BlocksHeard, weights_by_model
 
 

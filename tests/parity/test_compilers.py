@@ -106,6 +106,18 @@ def test_graphs_do_not_grow_with_the_depth(comfy_core, tmp_path, way):
     assert graphs(6) < graphs(3) + 3  # a graph of its own for every block would be three more at least
 
 
+def test_a_core_on_which_compiling_has_no_effect_is_named(models, caplog):
+    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.legacy_core import blocks_call_patches
+
+    caplog.set_level("INFO")
+    attach(models.model, models.infinitetalk, 1.0, two_speakers=False)
+    assert "torch.compile" not in caplog.text
+    attach(by_core(models.model, ["diffusion_model"]), models.infinitetalk, 1.0, two_speakers=False)
+    is_old = not blocks_call_patches(models.model.model.diffusion_model)
+    assert ("torch.compile has no effect" in caplog.text) == is_old
+
+
 def forward_of_a_cache(self, x, t, context, clip_fea=None, freqs=None, transformer_options=None, **_):
     """What TeaCache and its like put in the place of core's `forward_orig`: the blocks get no `transformer_options`.
 

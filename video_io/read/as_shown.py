@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
 EXACT_COLORS = 0x4 | 0x40000 | 0x2000
 # FFmpeg's numbers of color matrices (AVColorSpace) and what swscale calls them.
-UNSPECIFIED = 2
 MATRIX_OF_COLORSPACE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 BT601, BT709 = 5, 1
 HD_HEIGHT, HD_WIDTH = 720, 1280  # from here on players take pictures without a mark for BT.709

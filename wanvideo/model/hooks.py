@@ -13,6 +13,7 @@ are told to drop their guards on `transformer_options`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ from .compiled import is_compiled, uncompiled
 from .legacy_core import blocks_call_patches, call_with_emulated_patches
 from .modules import InfiniteTalk
 from .speakers import attention_maps, token_coordinates
+
+log = logging.getLogger(__name__)
 
 AUDIO_TOKENS_KEY = "infinitetalk_audio_tokens"
 VOICE_PER_SLOT_KEY = "infinitetalk_voice_per_slot"
@@ -174,8 +177,11 @@ def attach(model: ModelPatcher, infinitetalk: ModelPatcher, audio_scale: float, 
     patched.set_model_attn2_patch(hear_audio)
     # A compiled graph remembers whether there was an attn1_patch, and nobody checks that again: one made for one voice
     # would serve two. Without a compiler one voice does without, since the patch keeps queries and keys in memory.
-    if two_speakers or is_compiled(model):
+    compiled = is_compiled(model)
+    if two_speakers or compiled:
         patched.set_model_attn1_patch(find_speakers)
+    if compiled and not blocks_call_patches(uncompiled(model.model.diffusion_model)):
+        log.info("torch.compile has no effect on InfiniteTalk's sampling in this ComfyUI: 0.11 and newer can do both.")
     listener = Listener(weights_by_model(patched, {}), audio_scale)
     patched.model_options["transformer_options"][LISTENER_KEY] = listener
     return patched

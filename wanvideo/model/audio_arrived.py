@@ -29,7 +29,7 @@ def check_all_blocks_heard(report: BlocksHeard, patched: ModelPatcher, model_opt
     heard = min(report.calls, default=0)
     raise UserError(
         f"The audio reached {heard} of the model's {blocks} blocks: {_likely_cause(patched, model_options)}. "
-        "The video would not follow the speech, so nothing was made. EasyCache works with InfiniteTalk."
+        "From here on the video would not follow the speech. EasyCache works with InfiniteTalk."
     )
 
 
