@@ -55,10 +55,6 @@ class Canvas:
         (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(_scaled(corner), _scaled(opposite), strict=True))
         self._pen.rectangle([x0, y0, x1, y1], fill, outline, max(1, round(width * SCALE)))
 
-    def area(self, points: Sequence[Point], color: Color) -> None:
-        """A filled polygon."""
-        self._pen.polygon([_scaled(point) for point in points], color)
-
     def paste(self, pixels: np.ndarray, corner: Point, size: tuple[int, int]) -> None:
         """A picture [H, W, 1 or 3], floats 0 to 1, stretched to a size in pixels."""
         levels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
