@@ -22,11 +22,10 @@ import torch
 from comfy.ldm.wan.vae import WanVAE
 from comfy.model_patcher import ModelPatcher
 from infinitetalk.video_io.read.image_frames import ImageFrames
-from infinitetalk.wanvideo.guider import Guidance
 from infinitetalk.wanvideo.job import TalkingVideoJob
 from infinitetalk.wanvideo.model.modules import InfiniteTalk, InfiniteTalkConfig
 from infinitetalk.wanvideo.pictures import Pictures
-from infinitetalk.wanvideo.sampling import SamplerSettings
+from infinitetalk.wanvideo.settings import SamplerSettings
 from torch import Tensor, nn
 
 FPS = 25
@@ -149,10 +148,14 @@ class Models:
             embeds=embeds,
             vae=self.vae,
             pictures=Pictures(ImageFrames(picture, Fraction(FPS)), Fraction(FPS), frames, (height, width)),
-            settings=SamplerSettings(seed=5, steps=steps, shift=3.0),
-            guidance=Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
-            window_frames=sizes.window_frames,
-            motion_frames=sizes.motion_frames,
+            settings=SamplerSettings(
+                seed=5,
+                steps=steps,
+                shift=3.0,
+                window_frames=sizes.window_frames,
+                motion_frames=sizes.motion_frames,
+                **{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance},
+            ),
         )
 
 

@@ -74,10 +74,9 @@ def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> An
     """A picture and three windows of speech."""
     import torch
     from infinitetalk.video_io.read.image_frames import ImageFrames
-    from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures
-    from infinitetalk.wanvideo.sampling import SamplerSettings
+    from infinitetalk.wanvideo.settings import SamplerSettings
 
     generator = torch.Generator().manual_seed(0)
     voice = torch.randn(FRAMES, models.layers, models.channels, generator=generator)
@@ -91,10 +90,9 @@ def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> An
         embeds=embeds,
         vae=models.vae,
         pictures=Pictures(ImageFrames(image, Fraction(FPS)), Fraction(FPS), FRAMES, (HEIGHT, WIDTH)),
-        settings=SamplerSettings(seed=1, steps=STEPS, shift=3.0),
-        guidance=Guidance(**guidance),
-        window_frames=WINDOW_FRAMES,
-        motion_frames=MOTION_FRAMES,
+        settings=SamplerSettings(
+            seed=1, steps=STEPS, shift=3.0, window_frames=WINDOW_FRAMES, motion_frames=MOTION_FRAMES, **guidance
+        ),
         clip_vision=clip,
     )
 

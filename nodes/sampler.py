@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
     from ..video_io.read.frame_source import FrameSource
     from ..wanvideo.resolution import Resolution
-    from ..wanvideo.windows import EndPadding
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -74,19 +73,6 @@ class InfiniteTalkSampler(io.ComfyNode):
         resolution: Resolution,
         width: int,
         height: int,
-        seed: int,
-        steps: int,
-        text_cfg: float,
-        audio_cfg: float,
-        sampler_name: str,
-        scheduler: str,
-        shift: float,
-        window_frames: int,
-        motion_frames: int,
-        audio_scale: float,
-        color_correction: float,
-        apg: bool,
-        end_padding: EndPadding,
         resume: bool,
         image: Tensor | None = None,
         source_video: Any | None = None,
@@ -95,16 +81,16 @@ class InfiniteTalkSampler(io.ComfyNode):
         clip_vision: Any | None = None,
         speaker_masks: Tensor | None = None,
         audio: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> io.NodeOutput:
-        """Check everything, then sample what is not on disk yet."""
+        """Check everything, then sample what is not on disk yet. The other widgets go on as `SamplerSettings`."""
         from ..video_io.store.image_tensor import frames_as_image
-        from ..wanvideo.guider import Guidance
         from ..wanvideo.job import TalkingVideoJob
         from ..wanvideo.model.vae_tiles import with_tiles_if_needed
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
         from ..wanvideo.resume.stored_run import sample_to_disk
-        from ..wanvideo.sampling import SamplerSettings
+        from ..wanvideo.settings import SamplerSettings
         from .folders import runs_folder
         from .progress import SamplingProgress
         from .video_output import StoredVideoInput
@@ -121,11 +107,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             embeds=audio_embeds,
             vae=with_tiles_if_needed(vae, say_here),
             pictures=Pictures(source, audio_embeds.frame_rate, audio_embeds.frames, size),
-            settings=SamplerSettings(seed, steps, shift, sampler_name, scheduler, color_correction, end_padding),
-            guidance=Guidance(text_cfg, audio_cfg, apg),
-            window_frames=window_frames,
-            motion_frames=motion_frames,
-            audio_scale=audio_scale,
+            settings=SamplerSettings(**settings),
             positive=positive,
             negative=negative,
             clip_vision=clip_vision,
@@ -136,7 +118,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             runs_folder(),
             resume=resume,
             say=say_here,
-            observer=lambda done: SamplingProgress(node_id, model, len(job.windows), steps, done),
+            observer=lambda done: SamplingProgress(node_id, model, len(job.windows), job.settings.steps, done),
         )
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)

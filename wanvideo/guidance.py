@@ -49,6 +49,27 @@ def guidance_terms(text_cfg: float, audio_cfg: float) -> list[tuple[float, str, 
     return [term for term in terms if not math.isclose(term[0], 0, abs_tol=1e-9)]
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """How hard the sampler is pushed towards prompt and audio."""
+
+    text_cfg: float = 5.0
+    audio_cfg: float = 4.0
+    apg: bool = False
+    apg_momentum: float = -0.75
+    apg_norm_threshold: float = 55.0
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The model passes that one step needs."""
+        if not self.apg:
+            return tuple(pass_weights(self.text_cfg, self.audio_cfg))
+        names = [TEXT_AUDIO]
+        for _, towards, away in guidance_terms(self.text_cfg, self.audio_cfg):
+            names += [towards, away]
+        return tuple(dict.fromkeys(names))
+
+
 @dataclass
 class ProjectedGuidance:
     """Adaptive projected guidance for one term over the steps of one window.

@@ -11,30 +11,9 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .conditioning import Conditioning
-from .guidance import TEXT_AUDIO, ProjectedGuidance, guidance_terms, pass_weights
+from .guidance import TEXT_AUDIO, Guidance, ProjectedGuidance, guidance_terms, pass_weights
 from .model.audio_arrived import check_all_blocks_heard
 from .model.hooks import LISTENER_KEY, BlocksHeard, weights_by_model
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """How hard the sampler is pushed towards prompt and audio."""
-
-    text_cfg: float = 5.0
-    audio_cfg: float = 4.0
-    apg: bool = False
-    apg_momentum: float = -0.75
-    apg_norm_threshold: float = 55.0
-
-    @property
-    def passes(self) -> tuple[str, ...]:
-        """The model passes that one step needs."""
-        if not self.apg:
-            return tuple(pass_weights(self.text_cfg, self.audio_cfg))
-        names = [TEXT_AUDIO]
-        for _, towards, away in guidance_terms(self.text_cfg, self.audio_cfg):
-            names += [towards, away]
-        return tuple(dict.fromkeys(names))
 
 
 @dataclass

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -16,26 +14,18 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import release
 from .conditioning import Conditioning, empty_text
-from .guider import Guidance
-from .keyframe import KeyframeEncoder
+from .guidance import Guidance
 from .masks import half_masks, token_masks
 from .model.base_model import check_base_model
 from .model.hooks import attach
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
-from .sampling import (
-    FinishedWindow,
-    Models,
-    Observer,
-    Prompts,
-    SamplerSettings,
-    WindowLoop,
-    with_shift,
-)
+from .sampling import FinishedWindow, Models, Observer, Prompts, WindowLoop, with_shift
 from .schedule import INFINITETALK_SCHEDULE
+from .settings import SamplerSettings
 from .voices import Voices
-from .windows import END_PADDINGS, Window, check_window, plan_windows
+from .windows import Window, plan_windows
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
@@ -58,10 +48,6 @@ class TalkingVideoJob:
     vae: Any
     pictures: Pictures
     settings: SamplerSettings
-    guidance: Guidance
-    window_frames: int = 81
-    motion_frames: int = 9
-    audio_scale: float = 1.0
     positive: Conditioning | None = None
     negative: Conditioning | None = None
     clip_vision: Any | None = None
@@ -73,15 +59,7 @@ class TalkingVideoJob:
         check_base_model(self.model, config)
         _check_vae(self.vae)
         _check_embeds(self.embeds, config.embedding_size)
-        _check_numbers(self.settings.shift, self.guidance.text_cfg, self.guidance.audio_cfg, self.audio_scale)
-        _check_guidance(self.model, self.guidance)
-        if self.settings.sampler_name not in comfy.samplers.SAMPLER_NAMES:
-            raise UserError(f"There is no sampler named {self.settings.sampler_name}: choose one from the list.")
-        if self.settings.end_padding not in END_PADDINGS:
-            raise UserError(f"There is no end_padding '{self.settings.end_padding}': choose silence or mirror.")
-        if self.settings.scheduler not in (INFINITETALK_SCHEDULE, *comfy.samplers.SCHEDULER_NAMES):
-            raise UserError(f"There is no scheduler named {self.settings.scheduler}: choose one from the list.")
-        check_window(self.window_frames, self.motion_frames)
+        _check_guidance(self.model, self.settings.guidance)
         self.pictures.at(0)  # refuses pixels that are no numbers
         if self._token_masks is not None:  # refuses masks that do not fit
             _check_whole_picture(self.positive, self.negative)
@@ -98,7 +76,9 @@ class TalkingVideoJob:
     @cached_property
     def windows(self) -> list[Window]:
         """All windows of the video, in order."""
-        return plan_windows(self.embeds.frames, self.window_frames, self.motion_frames, self.pictures.cuts)
+        return plan_windows(
+            self.embeds.frames, self.settings.window_frames, self.settings.motion_frames, self.pictures.cuts
+        )
 
     @cached_property
     def _token_masks(self) -> Tensor | None:
@@ -122,21 +102,19 @@ class TalkingVideoJob:
             motion: motion frames of the last of them, `[motion_frames, H, W, 3]`.
         """
         faces = self._token_masks
-        patched = attach(self.model, self.infinitetalk, self.audio_scale, two_speakers=faces is not None)
-        if self.settings.scheduler != INFINITETALK_SCHEDULE:
-            patched = with_shift(patched, self.settings.shift)
+        settings = self.settings
+        patched = attach(self.model, self.infinitetalk, settings.audio_scale, two_speakers=faces is not None)
+        if settings.scheduler != INFINITETALK_SCHEDULE:
+            patched = with_shift(patched, settings.shift)
         empty = empty_text(self.model.get_model_object("diffusion_model").text_dim)
         loop = WindowLoop(
-            Models(patched, self.infinitetalk, self.vae),
-            KeyframeEncoder(self.vae, self.clip_vision, self.window_frames),
-            self.pictures.at,
-            self.voices,
-            faces,
+            Models(patched, self.infinitetalk, self.vae, self.clip_vision),
             Prompts(self.positive or empty, self.negative or empty),
-            self.guidance,
-            self.settings,
-            self.motion_frames,
-            observer,
+            settings,
+            picture=self.pictures.at,
+            voices=self.voices,
+            faces=faces,
+            observer=observer,
         )
         return loop.run(self.windows[windows_done:], motion)
 
@@ -163,13 +141,6 @@ def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
                 f"The embeddings of voice {voice} hold NaN or infinite numbers: load the wav2vec model in fp32, or "
                 "another file."
             )
-
-
-def _check_numbers(*numbers: float) -> None:
-    if not all(math.isfinite(number) for number in numbers):
-        raise UserError(
-            "shift, text_cfg, audio_cfg and audio_scale must be numbers, but one is NaN or infinite: set it."
-        )
 
 
 def _check_whole_picture(*conditionings: Conditioning | None) -> None:

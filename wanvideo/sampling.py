@@ -17,25 +17,13 @@ from torch import Tensor
 from .color import match_colors
 from .conditioning import Conditioning, with_window
 from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
-from .guider import Guidance, InfiniteTalkGuider
+from .guider import InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
 from .model.modules import InfiniteTalk
 from .schedule import INFINITETALK_SCHEDULE, infinitetalk_sigmas
+from .settings import SamplerSettings
 from .voices import Voices
-from .windows import AUDIO_WINDOW, EndPadding, Window, latent_frames
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """What the user chose on the sampler, beside size and guidance."""
-
-    seed: int
-    steps: int
-    shift: float
-    sampler_name: str = "euler"
-    scheduler: str = INFINITETALK_SCHEDULE
-    color_correction: float = 0.0
-    end_padding: EndPadding = "silence"
+from .windows import AUDIO_WINDOW, Window, latent_frames
 
 
 @dataclass(frozen=True)
@@ -45,6 +33,8 @@ class Models:
     model: ModelPatcher
     infinitetalk: ModelPatcher
     vae: Any
+    clip_vision: Any | None = None
+    """None where no CLIP vision model is connected."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +109,12 @@ class WindowLoop:
     def __init__(
         self,
         models: Models,
-        keyframes: KeyframeEncoder,
+        prompts: Prompts,
+        settings: SamplerSettings,
+        *,
         picture: Callable[[int], Tensor],
         voices: Voices,
         faces: Tensor | None,
-        prompts: Prompts,
-        guidance: Guidance,
-        settings: SamplerSettings,
-        motion_frames: int,
         observer: Observer,
         noise: Callable[[int, tuple[int, ...]], Tensor] | None = None,
     ) -> None:
@@ -140,16 +128,15 @@ class WindowLoop:
             noise: noise for a window and a latent shape; None for `window_noise` with the seed.
         """
         self.models = models
-        self.keyframes = keyframes
+        self.prompts = prompts
+        self.settings = settings
+        self.keyframes = KeyframeEncoder(models.vae, models.clip_vision, settings.window_frames)
         self.picture = picture
         self.voices = voices
         self.faces = faces
-        self.prompts = prompts
-        self.settings = settings
-        self.motion_frames = motion_frames
         self.observer = observer
         self.noise = noise or (lambda window, shape: window_noise(settings.seed, window, shape))
-        self.guider = InfiniteTalkGuider(models.model, guidance)
+        self.guider = InfiniteTalkGuider(models.model, settings.guidance)
         self.sampler = comfy.samplers.sampler_object(settings.sampler_name)
         self.sigmas = sigmas_for(models.model, settings)
         self._silent: Tensor | None = None
@@ -183,7 +170,7 @@ class WindowLoop:
         if self.settings.color_correction:
             device = self.models.model.load_device
             frames = match_colors(frames, self._reference, self.settings.color_correction, device)
-        return FinishedWindow(window, frames[window.kept], frames[-self.motion_frames :].clone(), latent)
+        return FinishedWindow(window, frames[window.kept], frames[-self.settings.motion_frames :].clone(), latent)
 
     def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
         """Noise to latent: `[1, 16, T, H/8, W/8]`."""

@@ -18,12 +18,11 @@ from ..support.golden_job import FRAMES, with_lora
 def small(job):
     """The job of the fingerprint's tests in three quick windows: one step, one pass, a quarter of the pixels."""
     from infinitetalk.video_io.read.image_frames import ImageFrames
-    from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.pictures import Pictures
 
     pictures = Pictures(ImageFrames(job.pictures.at(0), Fraction(25)), Fraction(25), FRAMES, (32, 32))
-    settings = dataclasses.replace(job.settings, steps=1)
-    return dataclasses.replace(job, pictures=pictures, settings=settings, guidance=Guidance(1.0, 1.0, False))
+    settings = dataclasses.replace(job.settings, steps=1, text_cfg=1.0, audio_cfg=1.0)
+    return dataclasses.replace(job, pictures=pictures, settings=settings)
 
 
 @pytest.fixture

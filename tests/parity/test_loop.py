@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -24,9 +25,10 @@ VARIANTS = {
     "d": {"text_cfg": 5.0, "audio_cfg": 4.0},
     "e": {"text_cfg": 4.0, "audio_cfg": 3.0},
     "f": {"text_cfg": 5.0, "audio_cfg": 4.0},
-    "g": {"text_cfg": 1.0, "audio_cfg": 2.0, "apg": True, "apg_norm_threshold": 5.5},
+    "g": {"text_cfg": 1.0, "audio_cfg": 2.0, "apg": True},
 }
 COLOR_CORRECTION = {"f": 1.0, "g": 0.4}
+NORM_THRESHOLD = {"g": 5.5}  # the reference's argument; users have no widget for it
 
 
 class FixedClip:
@@ -46,12 +48,31 @@ def common(golden_dir):
     return load_file(golden_dir / "loop_common.safetensors")
 
 
+def settings_of(variant):
+    from infinitetalk.wanvideo.settings import SamplerSettings
+
+    class Settings(SamplerSettings):
+        @property
+        def guidance(self):
+            usual = super().guidance
+            threshold = NORM_THRESHOLD.get(variant, usual.apg_norm_threshold)
+            return dataclasses.replace(usual, apg_norm_threshold=threshold)
+
+    return Settings(
+        steps=STEPS,
+        shift=SHIFT,
+        window_frames=WINDOW_FRAMES,
+        motion_frames=MOTION_FRAMES,
+        color_correction=COLOR_CORRECTION.get(variant, 0.0),
+        end_padding="mirror",
+        **VARIANTS[variant],
+    )
+
+
 def run_variant(variant, golden, common, single, models):
-    from infinitetalk.wanvideo.guider import Guidance
-    from infinitetalk.wanvideo.keyframe import KeyframeEncoder
     from infinitetalk.wanvideo.masks import half_masks, token_masks
     from infinitetalk.wanvideo.model.hooks import attach
-    from infinitetalk.wanvideo.sampling import Models, Prompts, SamplerSettings, WindowLoop
+    from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop
     from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import plan_windows
 
@@ -62,18 +83,13 @@ def run_variant(variant, golden, common, single, models):
     clip = FixedClip(single["clip_fea"], golden["clip_offset"])
     patched = attach(models.model, models.infinitetalk, 1.0, two_speakers=masks is not None)
     loop = WindowLoop(
-        Models(patched, models.infinitetalk, models.vae),
-        KeyframeEncoder(models.vae, clip, WINDOW_FRAMES),
-        lambda frame: pixels[min(frame, len(pixels) - 1)][None],
-        Voices(voices, [voice[:0] for voice in voices], [], frame_rate=Fraction(25)),
-        masks,
+        Models(patched, models.infinitetalk, models.vae, clip),
         Prompts([(padded(single["context"]), {})], [(padded(single["context_null"]), {})]),
-        Guidance(**VARIANTS[variant]),
-        SamplerSettings(
-            seed=0, steps=STEPS, shift=SHIFT, color_correction=COLOR_CORRECTION.get(variant, 0.0), end_padding="mirror"
-        ),
-        MOTION_FRAMES,
-        Nobody(),
+        settings_of(variant),
+        picture=lambda frame: pixels[min(frame, len(pixels) - 1)][None],
+        voices=Voices(voices, [voice[:0] for voice in voices], [], frame_rate=Fraction(25)),
+        faces=masks,
+        observer=Nobody(),
         noise=lambda window, shape: golden["noise"][window][None],
     )
     windows = plan_windows(len(voices[0]), WINDOW_FRAMES, MOTION_FRAMES)

@@ -25,10 +25,9 @@ def golden_job(models):
     """A small job on the golden models."""
     from infinitetalk.audio.embeds import AudioEmbeds
     from infinitetalk.video_io.read.image_frames import ImageFrames
-    from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures
-    from infinitetalk.wanvideo.sampling import SamplerSettings
+    from infinitetalk.wanvideo.settings import SamplerSettings
 
     random = torch.Generator().manual_seed(1)
     size = models.infinitetalk.model.config.embedding_size
@@ -50,10 +49,7 @@ def golden_job(models):
         embeds=embeds,
         vae=models.vae,
         pictures=Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (64, 64)),
-        settings=SamplerSettings(seed=1, steps=2, shift=7.0),
-        guidance=Guidance(5.0, 4.0, False),
-        window_frames=17,
-        motion_frames=5,
+        settings=SamplerSettings(seed=1, steps=2, window_frames=17, motion_frames=5),
         positive=[[torch.randn(1, 512, 4096, generator=random), {"pooled_output": None}]],
     )
 

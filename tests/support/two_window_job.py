@@ -24,15 +24,14 @@ class Steps:
 def make_job(models, model=None, voices=1, **changes):
     """Two windows of five frames at 32 × 32."""
     from infinitetalk.video_io.read.image_frames import ImageFrames
-    from infinitetalk.wanvideo.guider import Guidance
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures
-    from infinitetalk.wanvideo.sampling import SamplerSettings
+    from infinitetalk.wanvideo.settings import SamplerSettings
 
     generator = torch.Generator().manual_seed(1)
-    settings = {"seed": 3, "steps": 3, "shift": 3.0}
+    settings = {"seed": 3, "steps": 3, "shift": 3.0, "text_cfg": 1.0, "audio_cfg": 1.0}
+    settings |= {"window_frames": WINDOW_FRAMES, "motion_frames": MOTION_FRAMES}
     settings |= {name: changes.pop(name) for name in list(changes) if name in SamplerSettings.__dataclass_fields__}
-    guidance = {name: changes.pop(name) for name in list(changes) if name in Guidance.__dataclass_fields__}
     audio = torch.randn(FRAMES, 3, 64, generator=generator)
     image = torch.rand(1, 32, 32, 3, generator=generator)
     features = [audio, *(torch.randn(FRAMES, 3, 64, generator=generator) for _ in range(voices - 1))]
@@ -52,9 +51,6 @@ def make_job(models, model=None, voices=1, **changes):
         "vae": models.vae,
         "pictures": Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (32, 32)),
         "settings": SamplerSettings(**settings),
-        "guidance": Guidance(**{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance}),
-        "window_frames": WINDOW_FRAMES,
-        "motion_frames": MOTION_FRAMES,
     }
     return TalkingVideoJob(**{**fields, **changes})
 

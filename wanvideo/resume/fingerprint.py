@@ -25,11 +25,10 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     models = [job.model, job.infinitetalk, job.vae.patcher, None if clip is None else clip.patcher]
     types = [job.model.model_dtype(), getattr(job.model.model, "manual_cast_dtype", None), job.vae.vae_dtype]
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
-    settings = [job.settings, job.guidance, job.window_frames, job.motion_frames, job.audio_scale]
     prompts = [job.positive, job.negative, job.speaker_masks]
     # A picture whole; of a source video every window's frame is in the window's key.
     pictures = [job.pictures.size, job.pictures.source_size, job.embeds.fps, job.pictures.at(0)]
-    return Digester().digest([versions, models, types, clip_picture, settings, prompts, pictures]).hex()
+    return Digester().digest([versions, models, types, clip_picture, job.settings, prompts, pictures]).hex()
 
 
 def window_keys(job: TalkingVideoJob) -> list[str]:
