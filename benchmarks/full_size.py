@@ -125,9 +125,9 @@ class Models:
     vae: Any
 
     def job(
-        self, *, voices: int = 1, windows: int = 1, steps: int = 2, size: tuple[int, int] | None = None, **guidance: Any
+        self, *, voices: int = 1, windows: int = 1, steps: int = 2, size: tuple[int, int] | None = None, **settings: Any
     ) -> TalkingVideoJob:
-        """A picture and random embeddings for so many windows; guidance is off unless asked for."""
+        """A picture and random embeddings for so many windows; no guidance unless `settings` (the sampler's) say so."""
         sizes, random = self.sizes, torch.Generator().manual_seed(2)
         height, width = size or (sizes.height, sizes.width)
         frames = sizes.window_frames + (windows - 1) * (sizes.window_frames - sizes.motion_frames)
@@ -154,7 +154,7 @@ class Models:
                 shift=3.0,
                 window_frames=sizes.window_frames,
                 motion_frames=sizes.motion_frames,
-                **{"text_cfg": 1.0, "audio_cfg": 1.0, **guidance},
+                **{"text_cfg": 1.0, "audio_cfg": 1.0, **settings},
             ),
         )
 

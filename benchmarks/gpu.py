@@ -194,7 +194,7 @@ class Checks:
         for voices, scale in ((1, 1.0), (1, 0.3), (2, 1.0)):
 
             def frames(models: Any, scale: float, voices: int = voices) -> Any:
-                job = dataclasses.replace(models.job(voices=voices, steps=1), audio_scale=scale)
+                job = models.job(voices=voices, steps=1, audio_scale=scale)
                 return self.full_size.run(job)[0]
 
             ours, theirs, deaf = frames(plain, scale), frames(compiled, scale), frames(plain, 0.0)
@@ -262,7 +262,7 @@ class Checks:
         """A step alone, and beside a file that is being saved."""
         import torch
         from infinitetalk.video_io.read.image_frames import ImageFrames
-        from infinitetalk.video_io.save import formats, target, writer
+        from infinitetalk.video_io.save import file_name, formats, writer
 
         _, alone = self.full_size.run(self.models.job(steps=3))
         source = ImageFrames(torch.rand(50, self.sizes.height, self.sizes.width, 3), Fraction(25))
@@ -272,7 +272,7 @@ class Checks:
         def save_again_and_again() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 while not stop.is_set():
-                    goal = target.make_target("video", Path(folder), ".mp4")
+                    goal = file_name.make_target("video", Path(folder), ".mp4")
                     saved.append(writer.save_video(source, None, goal, settings).path)
 
         beside_it = threading.Thread(target=save_again_and_again)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from infinitetalk.wanvideo.masks import half_masks, token_masks
-from infinitetalk.wanvideo.model.hooks import CALL_KEY, ModelCall, find_speakers, hear_audio
+from infinitetalk.wanvideo.model.audio_patches import CALL_KEY, ModelCall, find_speakers, hear_audio
 from infinitetalk.wanvideo.model.legacy_core import blocks_call_patches, emulated_block_patches
 
 LATENT_FRAMES = 21

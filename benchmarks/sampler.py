@@ -137,7 +137,7 @@ def run(job: Any) -> None:
 def record(models: SimpleNamespace, guidance: dict[str, Any], *, compute: bool = True) -> tuple[Recorder, CountingClip]:
     """Run once and keep every core call, to be made again; who only counts them needs no real answers."""
     import torch
-    from infinitetalk.wanvideo.model.hooks import LISTENER_KEY
+    from infinitetalk.wanvideo.model.audio_patches import ATTACHMENT_KEY
 
     seen, clip = Recorder(), CountingClip()
     base, vae = models.model.model, models.vae
@@ -148,7 +148,7 @@ def record(models: SimpleNamespace, guidance: dict[str, Any], *, compute: bool =
         seen.calls.append(lambda: apply_model(x, t, **conditions))
         if compute:
             return apply_model(x, t, **conditions)
-        report = conditions["transformer_options"][LISTENER_KEY].report
+        report = conditions["transformer_options"][ATTACHMENT_KEY].report
         if report is not None:  # the sampler refuses a model whose blocks did not hear the audio
             report.calls.append(len(base.diffusion_model.blocks))
         return x * 0.5
@@ -232,11 +232,11 @@ def loop_over_core(models: SimpleNamespace, rounds: int) -> dict[str, float]:
 
 def hook_share(models: SimpleNamespace) -> dict[str, float]:
     """(c): the audio hook as a share of the block that it works in."""
-    from infinitetalk.wanvideo.model import hooks
+    from infinitetalk.wanvideo.model import audio_patches
 
     spent = {"hook": 0.0, "block": 0.0}
     depth = {"block": 0}
-    patch, blocks = hooks.hear_audio, models.model.model.diffusion_model.blocks
+    patch, blocks = audio_patches.hear_audio, models.model.model.diffusion_model.blocks
 
     def timed_patch(args: dict[str, Any]) -> Any:
         start = time.perf_counter()
@@ -254,11 +254,11 @@ def hook_share(models: SimpleNamespace) -> dict[str, float]:
     handles = [
         h for block in blocks for h in (block.register_forward_pre_hook(enter), block.register_forward_hook(leave))
     ]
-    hooks.hear_audio = timed_patch  # the name that `attach` looks up
+    audio_patches.hear_audio = timed_patch  # the name that `attach` looks up
     try:
         run(make_job(models, None, SETTINGS["text 1, audio 1"]))
     finally:
-        hooks.hear_audio = patch
+        audio_patches.hear_audio = patch
         for handle in handles:
             handle.remove()
     share = spent["hook"] / spent["block"]
@@ -279,7 +279,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 def hook_memory(models: SimpleNamespace) -> dict[str, float]:
     """(c), memory: the peak of one model pass with the audio hook, over that of core's model alone."""
-    from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY
+    from infinitetalk.wanvideo.model.audio_patches import AUDIO_TOKENS_KEY
 
     base, seen = models.model.model, []
     apply_model = base.apply_model

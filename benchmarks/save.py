@@ -104,13 +104,13 @@ def prepare_ours(media: Media) -> Callable[[], None]:
 
     support.load_pack()
     from infinitetalk.video_io.read.image_frames import ImageFrames
-    from infinitetalk.video_io.save import formats, target, writer
+    from infinitetalk.video_io.save import file_name, formats, writer
 
     images = torch.from_numpy(media.frames)
     audio = {"waveform": torch.from_numpy(media.sound)[None], "sample_rate": SAMPLE_RATE}
     settings = writer.SaveSettings(formats.format_named("mp4 h264"), crf=CRF)
     source = ImageFrames(images, Fraction(FPS))
-    goal = target.make_target("video", media.output, ".mp4")
+    goal = file_name.make_target("video", media.output, ".mp4")
     return lambda: writer.save_video(source, audio, goal, settings)
 
 

@@ -16,7 +16,7 @@ from ..timebase import exact_frame_rate
 from .feedback import progress_callback
 from .folders import temp_folder
 from .known import refusal
-from .types import CATEGORY, InfiniteTalkAudio, Wav2Vec
+from .sockets import CATEGORY, InfiniteTalkAudio, Wav2Vec
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
 if TYPE_CHECKING:

@@ -24,6 +24,6 @@ def temp_folder() -> Path:
 
 def runs_folder() -> Path:
     """Where the sampler's finished windows lie: in ComfyUI's user folder, or where the user has set."""
-    from ..video_io.store import settings
+    from ..video_io.store import environment
 
-    return settings.runs_folder(Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs")
+    return environment.runs_folder(Path(folder_paths.get_user_directory()) / "infinitetalk" / "runs")

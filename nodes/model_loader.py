@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..errors import UserError
 from .known import refusal
-from .types import CATEGORY, InfiniteTalkModel
+from .sockets import CATEGORY, InfiniteTalkModel
 
 FOLDERS = ("model_patches", "diffusion_models")
 NO_FILE = "put InfiniteTalk weights into models/model_patches"

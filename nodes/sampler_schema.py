@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..wanvideo.resolution import Resolution
 from ..wanvideo.windows import END_PADDINGS
-from .types import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
+from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
 
 NODE_ID = "InfiniteTalkSampler"
 IMAGE_OUTPUT = 1

@@ -17,11 +17,11 @@ from comfy_api.latest import io
 
 from ..errors import UserError
 from ..video_io.save.audio_fit import AudioFit
+from ..video_io.save.file_name import make_target
 from ..video_io.save.formats import FORMATS, format_named
 from ..video_io.save.prefix import check_template, expand_prefix
-from ..video_io.save.target import make_target
 from .known import refusal
-from .types import CATEGORY
+from .sockets import CATEGORY
 
 if TYPE_CHECKING:
     from ..video_io.read.frame_source import FrameSource

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .known import refusal
-from .types import CATEGORY
+from .sockets import CATEGORY
 
 HALVES, BOXES = "halves", "boxes"
 

@@ -13,7 +13,7 @@ from ..errors import UserError
 from .feedback import progress_callback, say
 from .folders import temp_folder
 from .known import refusal
-from .types import CATEGORY
+from .sockets import CATEGORY
 
 if TYPE_CHECKING:
     from ..video_io.read.audio_source import AudioSource

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas, Color, Point
-from .loudness import SILENT_DB
 from .report import PICTURE_EARLY_SECONDS, PICTURE_LATE_SECONDS, SyncReport
+from .sound_level import SILENT_DB
 
 WIDTH, HEIGHT = 1280, 960
 LEFT, RIGHT = 72, 1256

@@ -22,8 +22,8 @@ from ..video_io.read.frame_source import FrameSource
 from .box import WHOLE_PICTURE, Box
 from .cells import Cells, LumaGrid, watch
 from .correlation import at_lags, chance_level, pearson
-from .loudness import STEADY_DB, SoundTrack, measure
 from .motion import Region, common_change, detrended_signal, find_region, modes_of_change, motion_energy
+from .sound_level import STEADY_DB, SoundTrack, measure
 
 PICTURE_CELLS, BOX_CELLS = 64, 16  # along the longer side
 WAVE_COLUMNS = 2048

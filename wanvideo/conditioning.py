@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .keyframe import Keyframe
-from .model.hooks import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, UnbatchedCond
+from .model.audio_patches import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, UnbatchedCond
 
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
 """Shape of CLIP ViT-H's penultimate hidden states, the image embedding of Wan 2.1 I2V."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from .conditioning import Conditioning
 from .guidance import TEXT_AUDIO, Guidance, ProjectedGuidance, guidance_terms, pass_weights
 from .model.audio_arrived import check_all_blocks_heard
-from .model.hooks import LISTENER_KEY, BlocksHeard, weights_by_model
+from .model.audio_patches import ATTACHMENT_KEY, BlocksHeard, weights_by_model
 
 
 @dataclass
@@ -94,8 +94,8 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         transformer_options = model_options["transformer_options"]
         report = BlocksHeard() if self._is_first_call else None
         weights = weights_by_model(self.model_patcher, model_options)
-        listener = replace(transformer_options[LISTENER_KEY], weights=weights, report=report)
-        options = {**model_options, "transformer_options": {**transformer_options, LISTENER_KEY: listener}}
+        attachment = replace(transformer_options[ATTACHMENT_KEY], weights=weights, report=report)
+        options = {**model_options, "transformer_options": {**transformer_options, ATTACHMENT_KEY: attachment}}
         predicted = comfy.samplers.calc_cond_batch(self.inner_model, conditions, x, timestep, options)
         if report is not None:
             check_all_blocks_heard(report, self.model_patcher, model_options)

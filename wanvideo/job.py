@@ -16,8 +16,8 @@ from ..spool import release
 from .conditioning import Conditioning, empty_text
 from .guidance import Guidance
 from .masks import half_masks, token_masks
+from .model.audio_patches import attach
 from .model.base_model import check_base_model
-from .model.hooks import attach
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures

@@ -28,7 +28,7 @@ from .windows import AUDIO_WINDOW, Window, latent_frames
 
 @dataclass(frozen=True)
 class Models:
-    """The loaded models of one run; `model` already listens to `infinitetalk` (see `hooks.attach`)."""
+    """The loaded models of one run; `model` already listens to `infinitetalk` (see `audio_patches.attach`)."""
 
     model: ModelPatcher
     infinitetalk: ModelPatcher

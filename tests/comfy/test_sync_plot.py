@@ -14,8 +14,8 @@ from comfy_client import ComfyClient, ComfyError, JobResult, Prompt
 from evaluation import finished
 from infinitetalk.sync import plot
 from infinitetalk.video_io.read.image_frames import ImageFrames
+from infinitetalk.video_io.save.file_name import make_target
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.writer import SaveSettings, save_video
 from PIL import Image
 from talking_picture import find_node

@@ -107,7 +107,7 @@ def test_graphs_do_not_grow_with_the_depth(comfy_core, tmp_path, way):
 
 
 def test_a_core_on_which_compiling_has_no_effect_is_named(models, caplog):
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
     from infinitetalk.wanvideo.model.legacy_core import blocks_call_patches
 
     caplog.set_level("INFO")

@@ -48,7 +48,7 @@ def test_audio_projection_equals_the_reference(models, single):
     ],
 )
 def test_one_speaker_equals_the_reference(models, single, output, text, audible):
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
 
     projection = models.infinitetalk.model.audio_proj
     audio = projection(single["audio"].float() * audible)
@@ -60,7 +60,7 @@ def test_one_speaker_equals_the_reference(models, single, output, text, audible)
 
 @pytest.mark.parametrize("case", ["default", "bbox"])
 def test_two_speakers_equal_the_reference(models, single, multi, case):
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
 
     audio = models.infinitetalk.model.audio_proj(multi["audio"].float())
     masks = multi[f"ref_target_masks_{case}"][None]
@@ -75,7 +75,7 @@ def test_two_speakers_equal_the_reference(models, single, multi, case):
 
 
 def test_the_users_model_is_the_plain_one_before_and_after(models, single):
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
 
     audio = models.infinitetalk.model.audio_proj(single["audio"].float())
     text = padded(single["context"])

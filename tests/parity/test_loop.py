@@ -71,7 +71,7 @@ def settings_of(variant):
 
 def run_variant(variant, golden, common, single, models):
     from infinitetalk.wanvideo.masks import half_masks, token_masks
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
     from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop
     from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import plan_windows

@@ -32,7 +32,7 @@ def shared_among_two(model):
 
 @pytest.mark.parametrize("voices", [1, 2])
 def test_two_devices_give_the_numbers_of_one_and_work_with_their_own_weights(models, two_devices, monkeypatch, voices):
-    from infinitetalk.wanvideo.model import hooks
+    from infinitetalk.wanvideo.model import audio_patches
 
     settings = {"voices": voices, "text_cfg": 5.0, "audio_cfg": 4.0}
     one = run(make_job(models, **settings))[0]
@@ -42,8 +42,8 @@ def test_two_devices_give_the_numbers_of_one_and_work_with_their_own_weights(mod
         calls.append(weights)
         return call(weights, *args)
 
-    call = hooks.ModelCall
-    monkeypatch.setattr(hooks, "ModelCall", seen)
+    call = audio_patches.ModelCall
+    monkeypatch.setattr(audio_patches, "ModelCall", seen)
     two = run(make_job(models, shared_among_two(models.model), **settings))[0]
     assert torch.equal(one, two)
     used = {id(weights): calls.count(weights) for weights in calls}
@@ -61,17 +61,17 @@ def test_one_and_two_devices_make_the_same_run(models, two_devices):
 
 
 def test_the_weights_follow_a_model_that_was_put_on_another_device(models, two_devices):
-    from infinitetalk.wanvideo.model.hooks import LISTENER_KEY, attach
+    from infinitetalk.wanvideo.model.audio_patches import ATTACHMENT_KEY, attach
 
     elsewhere = models.model.clone()
     elsewhere.load_device = OTHER
     (talk,) = attach(elsewhere, models.infinitetalk, 1.0, two_speakers=False).get_additional_models_with_key(
-        LISTENER_KEY
+        ATTACHMENT_KEY
     )
     assert talk.load_device == OTHER
     assert talk.model is not models.infinitetalk.model
     (talk,) = attach(models.model, models.infinitetalk, 1.0, two_speakers=False).get_additional_models_with_key(
-        LISTENER_KEY
+        ATTACHMENT_KEY
     )
     assert talk.model is models.infinitetalk.model
 

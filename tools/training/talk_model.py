@@ -30,7 +30,7 @@ from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
 from infinitetalk.wanvideo.masks import half_masks, token_masks
-from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY
+from infinitetalk.wanvideo.model.audio_patches import AUDIO_TOKENS_KEY
 from infinitetalk.wanvideo.model.modules import HEAD_DIM, AudioBlock, AudioProjection, InfiniteTalkConfig
 from infinitetalk.wanvideo.model.speakers import TRAINED_SPEAKERS, attention_maps, token_coordinates
 from infinitetalk.wanvideo.schedule import TRAIN_TIMESTEPS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .target import Target
+from .file_name import Target
 
 
 def publish(finished: Path, target: Target) -> Path:

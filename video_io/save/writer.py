@@ -22,10 +22,10 @@ from ..read.audio_source import AudioError, AudioSource, TensorAudio
 from ..read.frame_source import FrameSource
 from .audio_fit import AudioFit, FittedAudio, fit_audio
 from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
+from .file_name import Target
 from .formats import Encoder, VideoFormat
 from .metadata import write_ffmetadata
 from .publish import publish
-from .target import Target
 from .workspace import workspace
 
 log = logging.getLogger(__name__)

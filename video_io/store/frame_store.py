@@ -23,12 +23,12 @@ from torch import Tensor
 
 from ...errors import UserError
 from ..durable import flush_folder, write_durably
+from .environment import RunLimits
 from .file_lock import FileLock
 from .frame_reader import FrameReader
 from .manifest import Manifest, RunSpec, SavedState, WindowRecord
 from .run_folders import folder_unusable, state_path, touch_run, window_path
 from .run_search import RunPlan, open_run
-from .settings import RunLimits
 
 KEEP_STATE_EVERY = 8
 """Every so many windows the state is kept for good.

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
+from .environment import image_ram_share
 from .frame_reader import FrameReader
 from .frame_store import FrameStore
 from .run_folders import folder_unusable, temporary_path
-from .settings import image_ram_share
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def frames_as_image(
     """Frames `start` to `stop` (None: to the end) as float32 [frames, height, width, 3], 0 to 1.
 
     The tensor is an ordinary CPU tensor that may be written to. When it would take more than `share_of_free_ram`
-    (None: the user's choice, see `settings.py`) of the RAM that is free, its content lies in a file of the run folder,
-    which goes away with the tensor.
+    (None: the user's choice, see `environment.py`) of the RAM that is free, its content lies in a file of the run
+    folder, which goes away with the tensor.
 
     Raises:
         ValueError: a range outside of the frames.

@@ -27,9 +27,9 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..save.workspace import WORKSPACE_PREFIX
+from .environment import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, load_manifest
-from .settings import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
 
 log = logging.getLogger(__name__)
 

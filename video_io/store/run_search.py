@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..durable import crc32_of_file, flush_folder
+from .environment import FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_chain_hash
 from .run_folders import (
@@ -37,7 +38,6 @@ from .run_folders import (
     touch_run,
     window_path,
 )
-from .settings import FOLDER_VARIABLE, RunLimits
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...timebase import first_frame_at, samples_of_frames
 from ..save.core_formats import core_format
-from ..save.target import Target
+from ..save.file_name import Target
 from ..save.workspace import workspace
 from ..save.writer import SaveSettings, save_video
 from .frame_reader import FrameReader

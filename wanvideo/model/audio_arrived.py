@@ -8,8 +8,8 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...errors import UserError
+from .audio_patches import BlocksHeard
 from .compiled import is_compiled, uncompiled
-from .hooks import BlocksHeard
 
 
 def check_all_blocks_heard(report: BlocksHeard, patched: ModelPatcher, model_options: dict[str, Any]) -> None:
@@ -17,7 +17,7 @@ def check_all_blocks_heard(report: BlocksHeard, patched: ModelPatcher, model_opt
 
     Args:
         report: of all model calls of the step.
-        patched: from `hooks.attach`.
+        patched: from `audio_patches.attach`.
         model_options: those of the step.
 
     Raises:

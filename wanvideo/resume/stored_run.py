@@ -15,8 +15,8 @@ import comfy.model_management as memory
 
 from ...errors import UserError
 from ...video_io.pixels import to_8_bit
+from ...video_io.store.environment import run_limits
 from ...video_io.store.frame_store import FrameStore
-from ...video_io.store.settings import run_limits
 from ..job import TalkingVideoJob
 from ..model.vae_tiles import is_out_of_memory
 from ..sampling import FinishedWindow, Observer

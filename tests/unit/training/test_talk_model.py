@@ -111,7 +111,7 @@ def test_the_trained_forward_is_that_of_core_with_our_hooks(training, talk, load
     import comfy.model_management
     from infinitetalk.wanvideo.conditioning import ZeroClipOutput, empty_text
     from infinitetalk.wanvideo.masks import half_masks, token_masks
-    from infinitetalk.wanvideo.model.hooks import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, attach
+    from infinitetalk.wanvideo.model.audio_patches import AUDIO_TOKENS_KEY, FACES_KEY, VOICE_PER_SLOT_KEY, attach
 
     problem = problem_of(training, faces, silent_share=0.0)
     ours = talk.velocity(problem.x, problem.sigma, problem.condition, problem.audio, problem.masks)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
+from infinitetalk.video_io.save.file_name import make_target
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.writer import SavedVideo, SaveSettings, save_video
 
 

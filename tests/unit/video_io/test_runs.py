@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.store import environment
 from infinitetalk.video_io.store import run_folders as runs
-from infinitetalk.video_io.store import settings
+from infinitetalk.video_io.store.environment import RunLimits
 from infinitetalk.video_io.store.run_folders import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
-from infinitetalk.video_io.store.settings import RunLimits
 from infinitetalk.video_io.store.stored_video import StoredVideo
 
 from ...support.known_frames import add_windows, frames_of, open_store
@@ -213,18 +213,18 @@ def test_the_run_to_go_on_with_is_kept_however_old_it_is(tmp_path):
 
 
 def test_the_limits_come_from_the_environment(monkeypatch, tmp_path):
-    assert settings.run_limits() == RunLimits(14.0, 100 * 10**9)
+    assert environment.run_limits() == RunLimits(14.0, 100 * 10**9)
     monkeypatch.setenv("INFINITETALK_RUNS_MAX_DAYS", "2.5")
     monkeypatch.setenv("INFINITETALK_RUNS_MAX_GB", "0.5")
     monkeypatch.setenv("INFINITETALK_IMAGE_RAM_SHARE", "0")
     monkeypatch.setenv("INFINITETALK_RUNS_FOLDER", str(tmp_path / "fast disk"))
-    assert settings.run_limits() == RunLimits(2.5, 500_000_000)
-    assert settings.image_ram_share() == 0
-    assert settings.runs_folder(Path("usual")) == tmp_path / "fast disk"
+    assert environment.run_limits() == RunLimits(2.5, 500_000_000)
+    assert environment.image_ram_share() == 0
+    assert environment.runs_folder(Path("usual")) == tmp_path / "fast disk"
 
 
 @pytest.mark.parametrize("value", ["a lot", "nan", "inf", "-1"])
 def test_a_limit_that_is_no_number_is_named(monkeypatch, value):
     monkeypatch.setenv("INFINITETALK_RUNS_MAX_GB", value)
     with pytest.raises(UserError, match=r"INFINITETALK_RUNS_MAX_GB is .* set it to 100"):
-        settings.run_limits()
+        environment.run_limits()

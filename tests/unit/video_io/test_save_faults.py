@@ -107,7 +107,7 @@ sys.path.append({str(ROOT / "tools")!r})
 import in_process
 in_process.load_pack()
 from infinitetalk.video_io.save.formats import FORMATS
-from infinitetalk.video_io.save.target import make_target
+from infinitetalk.video_io.save.file_name import make_target
 from infinitetalk.video_io.save.audio_fit import AudioFit
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.video_io.save.writer import SaveSettings, save_video

@@ -9,6 +9,7 @@ import threading
 import pytest
 from evaluation.finished import decode
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.save.file_name import make_target
 from infinitetalk.video_io.save.prefix import (
     LONGEST_NAME_BYTES,
     check_prefix,
@@ -17,7 +18,6 @@ from infinitetalk.video_io.save.prefix import (
     format_date,
 )
 from infinitetalk.video_io.save.publish import publish
-from infinitetalk.video_io.save.target import make_target
 from infinitetalk.video_io.save.workspace import remove_leftovers, workspace
 
 from ...support import media

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
-from infinitetalk.sync.loudness import SILENT_DB, SoundTrack, measure
+from infinitetalk.sync.sound_level import SILENT_DB, SoundTrack, measure
 from infinitetalk.video_io.read.audio_source import AudioError, TensorAudio
 
 RATE = 16_000

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 AUDIO_TOKENS_KEY = "infinitetalk_audio_tokens"
 VOICE_PER_SLOT_KEY = "infinitetalk_voice_per_slot"
 FACES_KEY = "infinitetalk_faces"
-LISTENER_KEY = "infinitetalk"
+ATTACHMENT_KEY = "infinitetalk"
 CALL_KEY = "infinitetalk_call"
 
 
@@ -58,8 +58,8 @@ class BlocksHeard:
 
 
 @dataclass(frozen=True)
-class Listener:
-    """What does not change during a window; lies in `transformer_options` under `LISTENER_KEY`."""
+class Attachment:
+    """What does not change during a window; lies in `transformer_options` under `ATTACHMENT_KEY`."""
 
     weights: dict[nn.Module, InfiniteTalk]
     """InfiniteTalk's weights by the diffusion model beside which they stand: core's MultiGPU nodes copy both."""
@@ -146,18 +146,18 @@ def hand_audio_to_blocks(
             "The audio did not reach the model: remove the node before the sampler that calls the model with "
             "conditions of its own (a cache or a wrapper of the model's function)."
         )
-    listener: Listener = transformer_options[LISTENER_KEY]
+    attachment: Attachment = transformer_options[ATTACHMENT_KEY]
     tokens, voice_per_slot, faces = (kwargs.pop(key, None) for key in (AUDIO_TOKENS_KEY, VOICE_PER_SLOT_KEY, FACES_KEY))
     model: nn.Module = executor.class_obj
-    call = ModelCall(listener.weights[model], listener.audio_scale, tokens, voice_per_slot, faces)
+    call = ModelCall(attachment.weights[model], attachment.audio_scale, tokens, voice_per_slot, faces)
     options = {**transformer_options, CALL_KEY: call}
     arguments = (x, timestep, context, clip_fea, time_dim_concat, options)
     if blocks_call_patches(model):
         velocity = executor(*arguments, **kwargs)
     else:
         velocity = call_with_emulated_patches(executor, model, *arguments, **kwargs)
-    if listener.report is not None:
-        listener.report.calls.append(call.blocks_heard)
+    if attachment.report is not None:
+        attachment.report.calls.append(call.blocks_heard)
     return velocity
 
 
@@ -172,8 +172,8 @@ def attach(model: ModelPatcher, infinitetalk: ModelPatcher, audio_scale: float, 
     """
     infinitetalk = _where(model, infinitetalk)
     patched = model.clone()
-    patched.set_additional_models(LISTENER_KEY, [infinitetalk])
-    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, LISTENER_KEY, hand_audio_to_blocks)
+    patched.set_additional_models(ATTACHMENT_KEY, [infinitetalk])
+    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, ATTACHMENT_KEY, hand_audio_to_blocks)
     patched.set_model_attn2_patch(hear_audio)
     # A compiled graph remembers whether there was an attn1_patch, and nobody checks that again: one made for one voice
     # would serve two. Without a compiler one voice does without, since the patch keeps queries and keys in memory.
@@ -182,8 +182,8 @@ def attach(model: ModelPatcher, infinitetalk: ModelPatcher, audio_scale: float, 
         patched.set_model_attn1_patch(find_speakers)
     if compiled and not blocks_call_patches(uncompiled(model.model.diffusion_model)):
         log.info("torch.compile has no effect on InfiniteTalk's sampling in this ComfyUI: 0.11 and newer can do both.")
-    listener = Listener(weights_by_model(patched, {}), audio_scale)
-    patched.model_options["transformer_options"][LISTENER_KEY] = listener
+    attachment = Attachment(weights_by_model(patched, {}), audio_scale)
+    patched.model_options["transformer_options"][ATTACHMENT_KEY] = attachment
     return patched
 
 
@@ -207,6 +207,6 @@ def weights_by_model(patched: ModelPatcher, model_options: dict[str, Any]) -> di
     """
     copies = model_options.get("multigpu_clones", {"alone": patched}).values()
     return {
-        uncompiled(copy.model.diffusion_model): copy.get_additional_models_with_key(LISTENER_KEY)[0].model
+        uncompiled(copy.model.diffusion_model): copy.get_additional_models_with_key(ATTACHMENT_KEY)[0].model
         for copy in copies
     }
