@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from comfy_api.latest import io
 from ..audio.options import COMBINE, PRECISIONS
 from ..errors import UserError
 from ..timebase import exact_frame_rate
+from .checked import CheckedNode
 from .feedback import progress_callback
 from .folders import temp_folder
 from .known import refusal
@@ -31,8 +33,10 @@ __all__ = [
 ]
 
 
-class InfiniteTalkWav2VecLoader(io.ComfyNode):
+class InfiniteTalkWav2VecLoader(CheckedNode):
     """Loads the model that hears the speech."""
+
+    LOOKED_UP = ("model",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -67,18 +71,23 @@ class InfiniteTalkWav2VecLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, model: str | None = None, base_precision: str | None = None, load_device: str | None = None
+    ) -> bool | str:
         """Say before anything runs that the model is not there; a name from another node is not known yet."""
-        return refusal((find_model, model))
+        known = partial(cls.check_inputs, model=model, base_precision=base_precision, load_device=load_device)
+        return refusal((known,), (find_model, model))
 
     @classmethod
-    def execute(cls, model: str, base_precision: str, load_device: str) -> io.NodeOutput:
+    def run(cls, model: str, base_precision: str, load_device: str) -> io.NodeOutput:
         """Load the model; its weights move when they are used."""
         return io.NodeOutput(load_for_core(find_model(model), base_precision, load_device))
 
 
-class InfiniteTalkLoadAudio(io.ComfyNode):
+class InfiniteTalkLoadAudio(CheckedNode):
     """Reads a sound file, or the sound of a video."""
+
+    LOOKED_UP = ("audio",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -121,7 +130,7 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, audio: str | None = None) -> bool | str:
         """Say before anything runs that the file is not there; a name from another node is not known yet."""
-        return refusal((input_file, audio))
+        return refusal((partial(cls.check_inputs, audio=audio),), (input_file, audio))
 
     @classmethod
     def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str:
@@ -135,7 +144,7 @@ class InfiniteTalkLoadAudio(io.ComfyNode):
         return digest.hexdigest()
 
     @classmethod
-    def execute(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:
+    def run(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:
         """Decode the part that was asked for."""
         from ..audio.decode import decode_file
 
@@ -185,7 +194,7 @@ def input_file(name: str) -> Path:
     return path
 
 
-class InfiniteTalkAudioEmbeds(io.ComfyNode):
+class InfiniteTalkAudioEmbeds(CheckedNode):
     """Turns speech into what moves the lips."""
 
     @classmethod
@@ -242,7 +251,12 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def validate_inputs(cls, combine: str | None = None) -> bool | str:
+        """Refuse another way to combine than those of the list, before anything runs."""
+        return refusal((partial(cls.check_inputs, combine=combine),))
+
+    @classmethod
+    def run(
         cls,
         wav2vec: Wav2VecEncoder,
         audio_1: dict[str, Any],
@@ -257,10 +271,7 @@ class InfiniteTalkAudioEmbeds(io.ComfyNode):
         """Encode all voices that are connected."""
         from ..audio.audio_clip import AudioClip
         from ..audio.embeds import embed_voices
-        from ..audio.wav2vec import Wav2VecEncoder
 
-        if not isinstance(wav2vec, Wav2VecEncoder):
-            raise UserError(f"wav2vec is {type(wav2vec).__name__}: connect the output of Load Wav2Vec.")
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}
         embeds = embed_voices(
             wav2vec,

@@ -9,19 +9,21 @@ import comfy.model_management
 import comfy.utils
 from server import PromptServer
 
+from ..errors import plain_lines, plain_text
+
 log = logging.getLogger(__name__)
 
 
 def say(node_id: str | None, text: str) -> None:
     """Write a sentence on a node and into the log."""
-    log.info("InfiniteTalk: %s", text)
+    log.info("InfiniteTalk: %s", plain_text(text))
     show_text(node_id, text)
 
 
 def show_text(node_id: str | None, text: str) -> None:
     """Write on a node; where the graph runs without a server there is nobody to read it."""
     if node_id is not None and getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
+        PromptServer.instance.send_progress_text(plain_lines(text), node_id)
 
 
 def progress_callback() -> Callable[[int, int], None]:

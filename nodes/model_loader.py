@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..errors import UserError
+from .checked import CheckedNode
 from .known import refusal
 from .sockets import CATEGORY, InfiniteTalkModel
 
@@ -41,8 +43,10 @@ def _find(model: str) -> Path:
     return path
 
 
-class InfiniteTalkModelLoader(io.ComfyNode):
+class InfiniteTalkModelLoader(CheckedNode):
     """Thin over `wanvideo.model.checkpoint`."""
+
+    LOOKED_UP = ("model",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -71,10 +75,10 @@ class InfiniteTalkModelLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         """Refuse a file that is not there, before anything runs."""
-        return refusal((_find, model))
+        return refusal((partial(cls.check_inputs, model=model),), (_find, model))
 
     @classmethod
-    def execute(cls, model: str) -> io.NodeOutput:
+    def run(cls, model: str) -> io.NodeOutput:
         """Load the file."""
         from ..wanvideo.model.checkpoint import load_infinitetalk
 

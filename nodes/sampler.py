@@ -12,6 +12,7 @@ from server import PromptServer
 from torch import Tensor
 
 from ..errors import UserError
+from .checked import CheckedNode
 from .feedback import say
 from .known import refusal
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..wanvideo.resolution import Resolution
 
 
-class InfiniteTalkSampler(io.ComfyNode):
+class InfiniteTalkSampler(CheckedNode):
     """Thin over `wanvideo.job` (what is made) and `video_io.store.frame_store` (where it is kept)."""
 
     @classmethod
@@ -52,19 +53,23 @@ class InfiniteTalkSampler(io.ComfyNode):
         height: int | None = None,
         window_frames: int | None = None,
         motion_frames: int | None = None,
+        sampler_name: str | None = None,
+        scheduler: str | None = None,
+        end_padding: EndPadding | None = None,
     ) -> bool | str:
-        """Refuse sizes and lengths that cannot work, before anything runs."""
-        from ..wanvideo.resolution import video_size
+        """Refuse sizes and lengths that cannot work, and what is in no list, before anything runs."""
         from ..wanvideo.windows import check_window
 
+        sizes = {"width": width, "height": height, "window_frames": window_frames, "motion_frames": motion_frames}
+        lists = {"sampler_name": sampler_name, "scheduler": scheduler, "end_padding": end_padding}
         return refusal(
+            (partial(cls.check_inputs, resolution=resolution, **sizes, **lists),),
             (check_window, window_frames, motion_frames),
-            (video_size, resolution, 16, 16, (16, 16)),  # refuses an unknown resolution
             (_check_size, resolution, height, width),
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         model: ModelPatcher,
         infinitetalk: ModelPatcher,

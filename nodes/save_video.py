@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.file_name import make_target
 from ..video_io.save.formats import FORMATS, format_named
 from ..video_io.save.prefix import check_template, expand_prefix
+from .checked import CheckedNode
 from .known import refusal
 from .sockets import CATEGORY
 
@@ -33,7 +35,7 @@ FITS = [fit.value for fit in AudioFit]
 SAVE_SILENT, STOP = "save silent video", "stop"
 
 
-class SaveVideoWithAudio(io.ComfyNode):
+class SaveVideoWithAudio(CheckedNode):
     """Thin: checks the widgets, opens the sources, and leaves the rest to `video_io.save.writer`."""
 
     @classmethod
@@ -128,17 +130,24 @@ class SaveVideoWithAudio(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, filename_prefix: str | None = None, format: str | None = None, crf: int | None = None
+        cls,
+        filename_prefix: str | None = None,
+        format: str | None = None,
+        crf: int | None = None,
+        audio_fit: str | None = None,
+        if_audio_fails: str | None = None,
     ) -> bool | str:
         """Refuse before the queue starts what can be known by then."""
+        lists = {"format": format, "audio_fit": audio_fit, "if_audio_fails": if_audio_fails}
         return refusal(
+            (partial(cls.check_inputs, filename_prefix=filename_prefix, crf=crf, **lists),),
             (check_template, filename_prefix),
             (format_named, format),
             (lambda name, value: format_named(name).check_crf(value), format, crf),
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         fps: float,
         filename_prefix: str,
@@ -155,10 +164,6 @@ class SaveVideoWithAudio(io.ComfyNode):
         """Save and report."""
         from ..video_io.save.writer import SaveSettings, save_video
 
-        if audio_fit not in FITS or if_audio_fails not in (SAVE_SILENT, STOP):
-            raise UserError(
-                f"audio_fit is {audio_fit!r} and if_audio_fails {if_audio_fails!r}: choose from the node's lists."
-            )
         settings = SaveSettings(
             format_named(format),
             crf=crf,

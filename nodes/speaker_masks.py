@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import partial
+
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import UserError
+from .checked import CheckedNode
 from .known import refusal
 from .sockets import CATEGORY
 
 HALVES, BOXES = "halves", "boxes"
 
 
-class InfiniteTalkSpeakerMasks(io.ComfyNode):
+class InfiniteTalkSpeakerMasks(CheckedNode):
     """Thin over `wanvideo.masks`."""
 
     @classmethod
@@ -51,18 +54,15 @@ class InfiniteTalkSpeakerMasks(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, layout: str | None = None, boxes: str | None = None) -> bool | str:
         """Refuse boxes that cannot be read, before anything runs."""
-        return refusal((_check_layout, layout), (_masks, layout, boxes, 1, 1))
+        return refusal((partial(cls.check_inputs, layout=layout, boxes=boxes),), (_masks, layout, boxes, 1, 1))
 
     @classmethod
-    def execute(cls, image: Tensor, layout: str, boxes: str) -> io.NodeOutput:
+    def run(cls, image: Tensor, layout: str, boxes: str) -> io.NodeOutput:
         """Make the masks, `[speakers, H, W]`."""
-        _check_layout(layout)
-        return io.NodeOutput(_masks(layout, boxes, *image.shape[1:3]))
+        from ..video_io.read.image_frames import ImageFrames
 
-
-def _check_layout(layout: str) -> None:
-    if layout not in (HALVES, BOXES):
-        raise UserError(f"There is no layout '{layout}': choose {HALVES} or {BOXES}.")
+        picture = ImageFrames(image, Fraction(1))
+        return io.NodeOutput(_masks(layout, boxes, picture.height, picture.width))
 
 
 def _masks(layout: str, boxes: str, height: int, width: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
@@ -10,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..errors import UserError
+from .checked import CheckedNode
 from .feedback import progress_callback, say
 from .folders import temp_folder
 from .known import refusal
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ..video_io.read.frame_source import FrameSource
 
 
-class InfiniteTalkSyncPlot(io.ComfyNode):
+class InfiniteTalkSyncPlot(CheckedNode):
     """Thin over `sync.report` (the numbers) and `sync.plot` (the picture)."""
 
     @classmethod
@@ -67,10 +69,10 @@ class InfiniteTalkSyncPlot(io.ComfyNode):
         """Refuse a box that cannot be read, before anything runs."""
         from ..sync.box import Box
 
-        return refusal((Box.parse, box))
+        return refusal((partial(cls.check_inputs, box=box),), (Box.parse, box))
 
     @classmethod
-    def execute(
+    def run(
         cls,
         fps: float,
         box: str,
