@@ -18,7 +18,7 @@ import environment  # noqa: E402
 
 NAME = "infinitetalk"
 FOLDERS = ("audio", "nodes", "sync", "video_io", "wanvideo")
-MODULES = ("downloads", "errors", "spool", "timebase")
+MODULES = ("errors", "spool", "timebase", "weight_files")
 
 
 def main() -> int:

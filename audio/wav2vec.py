@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, plain_text
 from ..spool import Spool, release
+from ..weight_files import refuse_unusable
 from .input_digest import weights_digest
 from .layer_sweep import LayerSweep, Progress, Reach
 from .options import PRECISIONS
@@ -243,9 +244,12 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
             raise UserError(
                 f"{path.name} is no complete wav2vec2: {key} {what} and {list(shape)} is needed; download it again."
             )
+        refuse_unusable(path.name, key, found)
     unknown = sorted(checkpoint.weights.keys() - wanted.keys())
     if unknown:
-        log.warning("Wav2Vec %s: %d tensors are not used (%s).", path.name, len(unknown), ", ".join(unknown[:3]))
+        log.warning(
+            "Wav2Vec %s: %d tensors are not used (%s).", path.name, len(unknown), plain_text(", ".join(unknown[:3]))
+        )
     model.load_state_dict({k: checkpoint.weights[k].to(dtype) for k in wanted}, assign=True)
     model.eval().requires_grad_(False)
     return Wav2VecEncoder(model, dtype, checkpoint.do_normalize, path.name)

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..downloads import refuse_pages_and_pointers
 from ..errors import UserError
+from ..weight_files import own_tensors, reason_of, refuse_pages_and_pointers
 from .wav2vec_model import Wav2VecConfig
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", int, float, bool)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")  # in a folder, best first
 FIRST_CONV = "feature_extractor.conv_layers.0.conv.weight"
 POSITION = "encoder.pos_conv_embed.conv."
 BASE_STRIDES = (5, 2, 2, 2, 2, 2, 2)  # wav2vec 2.0's only published front; strides leave no trace in the tensors
 HEAD_CHANNELS = 64
+MOST_SETTINGS_BYTES = 1 << 20
+LONGEST_STRIDE = 100  # ten times as long as that of any wav2vec 2.0
+MOST_LAYERS = 100  # four times as many as wav2vec2-large
 # Training-only parts of published checkpoints: the quantizer, projections, mask embedding and heads.
 IGNORED = ("quantizer.", "project_hid.", "project_q.", "masked_spec_embed", "lm_head.", "classifier.", "projector.")
 ADVICE = "choose a wav2vec2-base checkpoint such as chinese-wav2vec2-base"
@@ -75,7 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         settings = _read_json(path / "config.json")
         preprocessor = path / "preprocessor_config.json"
         if preprocessor.is_file():
-            do_normalize = bool(_read_json(preprocessor).get("do_normalize", True))
+            do_normalize = _setting(_read_json(preprocessor), path.name, "do_normalize", True)
         file = _weights_in(path)
     kind = settings.get("model_type", "wav2vec2")
     if kind != "wav2vec2":
@@ -87,9 +91,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > MOST_SETTINGS_BYTES:
+            raise ValueError(f"it is larger than {MOST_SETTINGS_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.parent.name}/{path.name} cannot be read ({error}): download it again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path.parent.name}/{path.name} cannot be read ({reason_of(error)}): download it again."
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path.parent.name}/{path.name} holds no settings: download it again.")
     return content
@@ -123,28 +131,29 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file.name} is no complete safetensors file ({error}): download it again.") from error
+        return own_tensors(load_file(file), file.name)
+    except UserError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"{file.name} is no complete safetensors file ({reason_of(error)}): download it again."
+        ) from error
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except Exception as error:  # whatever a damaged pickle makes the unpickler do
         raise UserError(
-            f"{file.name} is no PyTorch file of plain tensors ({reason}): take a .safetensors or pytorch_model.bin "
-            "file in the layout of Hugging Face."
+            f"{file.name} is no PyTorch file of plain tensors ({reason_of(error)}): take a .safetensors or "
+            "pytorch_model.bin file in the layout of Hugging Face."
         ) from error
     while isinstance(content, Mapping) and not any(isinstance(v, Tensor) for v in content.values()):
         inner = [content[k] for k in ("state_dict", "model", "module") if isinstance(content.get(k), Mapping)]
         if not inner:
             break
         content = inner[0]
-    if not isinstance(content, Mapping):
-        raise UserError(f"{file.name} holds a {type(content).__name__} and no named tensors: {ADVICE}.")
-    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    return own_tensors(content, file.name)
 
 
 def _canonical(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -162,10 +171,19 @@ def _canonical(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         ("parametrizations.weight.original0", "parametrizations.weight.original1"),
     ):
         if POSITION + gain in weights and POSITION + direction in weights:
+            _check_weight_norm(name, weights[POSITION + gain], weights[POSITION + direction])
             g, v = (weights.pop(POSITION + k).float() for k in (gain, direction))
             # Weight norm over all but the kernel's axis (Salimans and Kingma 2016; dim=2 in wav2vec 2.0).
             weights[POSITION + "weight"] = v * (g / v.norm(dim=(0, 1), keepdim=True))
     return weights
+
+
+def _check_weight_norm(name: str, gain: Tensor, direction: Tensor) -> None:
+    if direction.ndim != 3 or gain.shape != (1, 1, direction.shape[2]):
+        raise UserError(
+            f"{name} has a positional convolution of {list(direction.shape)} with a gain of {list(gain.shape)}, and "
+            f"one gain for each place of its kernel is needed: {ADVICE}."
+        )
 
 
 def _foreign_model(keys: Iterable[str]) -> str | None:
@@ -187,18 +205,26 @@ def _config_of(weights: Mapping[str, Tensor], name: str, settings: Mapping[str, 
     convs = _numbered(weights, "feature_extractor.conv_layers.{}.conv.weight")
     dense = _numbered(weights, "encoder.layers.{}.feed_forward.intermediate_dense.weight")
     position = weights.get(POSITION + "weight")
-    if not dense or position is None or any(w.ndim != 3 for w in (*convs, position)):
+    if not 0 < len(dense) <= MOST_LAYERS or position is None:
         raise UserError(
             f"{name} has a wav2vec2 front but no wav2vec2 transformer ({len(dense)} layers, positional convolution "
             f"{'found' if position is not None else 'missing'}): {ADVICE}."
         )
+    for axes, tensors in ((2, dense), (3, (*convs, position))):
+        if wrong := [list(w.shape) for w in tensors if w.ndim != axes or not w.numel()]:
+            raise UserError(f"{name} has a weight of shape {wrong[0]} where {axes} axes are needed: {ADVICE}.")
     channels = dense[0].shape[1]
-    strides = tuple(settings.get("conv_stride", BASE_STRIDES))
+    if channels % position.shape[1]:
+        raise UserError(
+            f"{name} is {channels} wide, which the {position.shape[1]} channels of its positional convolution do not "
+            f"divide: {ADVICE}."
+        )
+    strides = _strides(settings, name)
     if len(strides) != len(convs):
         raise UserError(
             f"{name} has {len(convs)} convolutions for {len(strides)} strides: give its folder with config.json."
         )
-    heads = int(settings.get("num_attention_heads", max(1, channels // HEAD_CHANNELS)))
+    heads = _setting(settings, name, "num_attention_heads", max(1, channels // HEAD_CHANNELS))
     if heads < 1 or channels % heads:
         raise UserError(
             f"{name} is {channels} wide, which {heads} heads do not divide: give its folder with config.json."
@@ -215,11 +241,36 @@ def _config_of(weights: Mapping[str, Tensor], name: str, settings: Mapping[str, 
         conv_bias="feature_extractor.conv_layers.0.conv.bias" in weights,
         group_norm=group_norm,
         # Keys do not tell; in every published model it goes with the norms of the convolutions.
-        stable_layer_norm=bool(settings.get("do_stable_layer_norm", not group_norm)),
+        stable_layer_norm=_setting(settings, name, "do_stable_layer_norm", not group_norm),
         position_kernel=position.shape[2],
         position_groups=channels // position.shape[1],
-        eps=float(settings.get("layer_norm_eps", 1e-5)),
+        eps=_setting(settings, name, "layer_norm_eps", 1e-5),
     )
+
+
+def _strides(settings: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Steps of the convolutions in features of the one before."""
+    strides = settings.get("conv_stride", BASE_STRIDES)
+    whole = isinstance(strides, list | tuple) and all(type(stride) is int for stride in strides)
+    if not whole or not all(1 <= stride <= LONGEST_STRIDE for stride in strides):
+        raise UserError(
+            f"{name}/config.json says conv_stride {strides!r}, and whole numbers from 1 to {LONGEST_STRIDE} are "
+            "needed: download it again."
+        )
+    return tuple(strides)
+
+
+def _setting(settings: Mapping[str, Any], name: str, key: str, default: T) -> T:
+    """A setting of the default's type; a whole number is a float too."""
+    value = settings.get(key, default)
+    kind = type(default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not 0 < value < 1):
+        raise UserError(
+            f"{name} has settings that say {key} {value!r}, and a value like {default!r} is needed: download it again."
+        )
+    return value
 
 
 def _with_settings(config: Wav2VecConfig, settings: Mapping[str, Any], name: str) -> Wav2VecConfig:

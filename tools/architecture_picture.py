@@ -29,7 +29,7 @@ ROOMS = {
     "nodes": ("schemas, checks, one call into the library each",),
 }
 WIDE = "nodes"  # lies over all the others, as ComfyUI calls nothing else
-GROUND = ("downloads", "errors", "spool", "timebase")  # what everybody may use; arrows to it would hide the others
+GROUND = ("errors", "spool", "timebase", "weight_files")  # what everybody may use; arrows to it would hide the others
 COLORS = {"nodes": "#8a94a6", "wanvideo": "#b4532a", "video_io": "#2a5db0", "sync": "#2f7d4f", "audio": "#7a3f9d"}
 
 Arrow = tuple[str, str]

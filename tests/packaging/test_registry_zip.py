@@ -23,10 +23,10 @@ PACK_NAME = "infinitetalk"  # the Manager names the folder of a Registry pack by
 IN_THE_ZIP = {
     *(
         "__init__.py",
-        "downloads.py",
         "errors.py",
         "spool.py",
         "timebase.py",
+        "weight_files.py",
         "pyproject.toml",
         "requirements.txt",
         "LICENSE",

@@ -8,10 +8,10 @@ import pytest
 from import_map import COMFYUI, imported_at_once, imports_of, library_files, module_name, room_of
 
 # What each floor or room may import from the pack, beside itself. Who is not named here holds no code of the library.
-SHARED = ("downloads", "errors", "spool", "timebase")
+SHARED = ("errors", "spool", "timebase", "weight_files")
 MAY_IMPORT = {
     "errors": (),
-    "downloads": ("errors",),
+    "weight_files": ("errors",),
     "timebase": ("errors",),
     "spool": ("errors",),
     "audio": (*SHARED, "video_io.read"),
@@ -29,7 +29,7 @@ MAY_IMPORT = {
         *("wanvideo", "wanvideo.model", "wanvideo.resume"),
     ),
 }
-WITHOUT_COMFYUI = ("downloads", "errors", "timebase", "spool", "audio", "sync", "video_io")
+WITHOUT_COMFYUI = ("errors", "timebase", "spool", "weight_files", "audio", "sync", "video_io")
 FILES = library_files()
 PACK_ITSELF = PurePath("__init__.py")
 

@@ -13,11 +13,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...downloads import refuse_pages_and_pointers
 from ...errors import UserError
+from ...weight_files import own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
 from ..windows import AUDIO_WINDOW
 from .gguf_file import read_gguf
-from .modules import LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
+from .modules import HEAD_DIM, LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ NEEDED = (
 )
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 SCALE_SUFFIXES = (".scale_weight", ".weight_scale")
-IGNORED_SUFFIXES = (".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8")
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+MOST_BLOCKS = 128
+"""Three times as many as the largest Wan model has."""
 
 
 def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatcher:
@@ -50,13 +51,17 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
     """
     state = _strip_prefix(_read(path))
     refuse_other_models(path.name, state)
-    state = dequantized(state)
     config = config_from(path.name, state)
+    # Shapes first, without numbers: what the file does not hold is never allocated.
+    shapes = InfiniteTalk(config, comfy.ops.manual_cast, device="meta").state_dict()
+    _check_complete(path.name, state, shapes)
+    state = {key: dequantized(path.name, state, key) for key in shapes}
+    for key, tensor in state.items():
+        refuse_unusable(path.name, key, tensor)
     offload_device = comfy.model_management.unet_offload_device()
     dtype = state["audio_proj.proj1.weight"].dtype
     model = InfiniteTalk(config, comfy.ops.manual_cast, device=offload_device, dtype=dtype)
-    _check_complete(path.name, state, model)
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(state)
     log.info("InfiniteTalk: %s, %d blocks of width %d, %s", path.name, config.blocks, config.dim, dtype)
     # Core's own kind of patcher, which main.py may exchange after the import. A single plain one would make core load
     # everything in the old way, and throw these weights out for every VAE decode.
@@ -73,12 +78,13 @@ def _read(path: Path) -> StateDict:
     if path.suffix.lower() == ".gguf":
         return read_gguf(path)
     try:
-        return comfy.utils.load_torch_file(str(path), safe_load=True)
+        content = comfy.utils.load_torch_file(str(path), safe_load=True)
     except Exception as error:
         raise UserError(
-            f"{path.name} cannot be read as a weight file ({type(error).__name__}: {error}): download it again, and "
-            f"{NEEDED}."
+            f"{path.name} cannot be read as a weight file ({type(error).__name__}: {reason_of(error)}): download it "
+            f"again, and {NEEDED}."
         ) from error
+    return own_tensors(content, path.name)
 
 
 def _strip_prefix(state: StateDict) -> StateDict:
@@ -125,26 +131,27 @@ def _other_kind(state: StateDict) -> str | None:
     return None if has("audio_proj.proj1.weight") and has("audio_cross_attn.") else "an unknown model"
 
 
-def dequantized(state: StateDict) -> StateDict:
-    """Fp8 weights times their scales, as fp16; everything else as it is.
+def dequantized(name: str, state: StateDict, key: str) -> Tensor:
+    """A tensor of the file: fp8 times its scale, as fp16; everything else as it is.
 
     Scales stand beside the weight under `.scale_weight` (ComfyUI's first scaled fp8 format) or `.weight_scale`
     (its later one), one number for the tensor or one per row.
+
+    Raises:
+        UserError: the scale has another shape than the weight needs.
     """
-    out: StateDict = {}
-    for key, tensor in state.items():
-        if key.endswith(SCALE_SUFFIXES) or key.endswith(IGNORED_SUFFIXES):
-            continue
-        if tensor.dtype in FP8:
-            layer = key.removesuffix(".weight")
-            scale = next((state[layer + suffix] for suffix in SCALE_SUFFIXES if layer + suffix in state), None)
-            tensor = tensor.float()
-            if scale is not None:
-                scale = scale.float()
-                tensor = tensor * (scale if scale.numel() == 1 else scale.reshape(-1, 1))
-            tensor = tensor.half()
-        out[key] = tensor
-    return out
+    tensor = state[key]
+    if tensor.dtype not in FP8:
+        return tensor
+    layer = key.removesuffix(".weight")
+    scale = next((state[layer + suffix] for suffix in SCALE_SUFFIXES if layer + suffix in state), None)
+    if scale is None:
+        return tensor.half()
+    if scale.numel() not in (1, len(tensor)):
+        raise UserError(
+            f"{name} has {scale.numel()} scales for the {len(tensor)} rows of {key}: download it again, or {NEEDED}."
+        )
+    return (tensor.float() * scale.float().reshape(-1, *[1] * (tensor.ndim - 1))).half()
 
 
 def config_from(name: str, state: StateDict) -> InfiniteTalkConfig:
@@ -154,28 +161,40 @@ def config_from(name: str, state: StateDict) -> InfiniteTalkConfig:
         UserError: tensors that the sizes rest on are missing or contradict each other.
     """
     blocks = sum(key.endswith(".audio_cross_attn.q_linear.weight") for key in state)
-    try:
-        hidden, first_in = state["audio_proj.proj1.weight"].shape
-        later_in = state["audio_proj.proj1_vf.weight"].shape[1]
-        token_dim = state["audio_proj.norm.weight"].shape[0]
-        tokens, rest = divmod(state["audio_proj.proj3.weight"].shape[0], token_dim)
-        dim = state["blocks.0.audio_cross_attn.q_linear.weight"].shape[0]
-    except KeyError as missing:
-        raise UserError(
-            f"{name} lacks {missing}, which all InfiniteTalk weights have: the file is cut off or converted "
-            f"wrongly, {NEEDED}."
-        ) from missing
+    hidden, first_in = _shape(name, state, "audio_proj.proj1.weight", 2)
+    _, later_in = _shape(name, state, "audio_proj.proj1_vf.weight", 2)
+    (token_dim,) = _shape(name, state, "audio_proj.norm.weight", 1)
+    tokens, rest = divmod(_shape(name, state, "audio_proj.proj3.weight", 2)[0], token_dim)
+    dim, _ = _shape(name, state, "blocks.0.audio_cross_attn.q_linear.weight", 2)
     size, odd = divmod(first_in, AUDIO_WINDOW)
     if rest or odd or later_in != LATER_WINDOW * size:
         raise UserError(
             f"{name} has an audio projection of {first_in} and {later_in} inputs, but InfiniteTalk's hears windows of "
             f"{AUDIO_WINDOW} and {LATER_WINDOW} embeddings of one size: {NEEDED}."
         )
+    if dim % HEAD_DIM or blocks > MOST_BLOCKS:
+        raise UserError(
+            f"{name} has {blocks} blocks of width {dim}, and at most {MOST_BLOCKS} of a multiple of {HEAD_DIM} are "
+            f"needed: {NEEDED}."
+        )
     return InfiniteTalkConfig(dim, blocks, size, hidden, tokens, token_dim)
 
 
-def _check_complete(name: str, state: StateDict, model: InfiniteTalk) -> None:
-    for key, tensor in model.state_dict().items():
+def _shape(name: str, state: StateDict, key: str, axes: int) -> tuple[int, ...]:
+    """The shape of a tensor that sizes are taken from."""
+    tensor = state.get(key)
+    if tensor is None:
+        raise UserError(
+            f"{name} lacks {key}, which all InfiniteTalk weights have: the file is cut off or converted wrongly, "
+            f"{NEEDED}."
+        )
+    if tensor.ndim != axes or not tensor.numel():
+        raise UserError(f"{name} has {key} of shape {list(tensor.shape)}, and {axes} axes are needed: {NEEDED}.")
+    return tuple(tensor.shape)
+
+
+def _check_complete(name: str, state: StateDict, shapes: StateDict) -> None:
+    for key, tensor in shapes.items():
         found = state.get(key)
         if found is None or found.shape != tensor.shape:
             what = "is missing" if found is None else f"has shape {list(found.shape)}"
