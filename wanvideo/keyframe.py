@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .finite import CLIP_VISION_OVERFLOWS, VAE_OVERFLOWS, refuse_not_finite
+
 CLIP_SIZE = 224
 GRAY = 0.5
 """What the frames after the keyframe are filled with: 0 in the VAE's own range of -1 … 1."""
@@ -51,6 +53,9 @@ class KeyframeEncoder:
 
         Args:
             image: `[1, H, W, 3]` in 0 … 1, at the size of the video.
+
+        Raises:
+            UserError: the VAE or the CLIP vision model gives NaN or infinite numbers.
         """
         if self._last is None or not torch.equal(self._last.image, image):
             self._last = Keyframe(image, self._latent(image), self._clip(image))
@@ -59,10 +64,17 @@ class KeyframeEncoder:
     def _latent(self, image: Tensor) -> Tensor:
         frames = torch.full((self.window_frames, *image.shape[1:]), GRAY)  # [F, H, W, 3]
         frames[:1] = image
-        return self.vae.encode(frames)
+        latent = self.vae.encode(frames)
+        refuse_not_finite(latent, "The VAE gave for the picture", VAE_OVERFLOWS)
+        return latent
 
     def _clip(self, image: Tensor) -> Any | None:
-        return None if self.clip_vision is None else self.clip_vision.encode_image(squash_for_clip(image), crop=False)
+        if self.clip_vision is None:
+            return None
+        output = self.clip_vision.encode_image(squash_for_clip(image), crop=False)
+        hidden = output.penultimate_hidden_states
+        refuse_not_finite(hidden, "The CLIP vision model gave for the picture", CLIP_VISION_OVERFLOWS)
+        return output
 
 
 def squash_for_clip(image: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .color import match_colors
 from .conditioning import Conditioning, with_window
+from .finite import BASE_MODEL_OVERFLOWS, VAE_OVERFLOWS, refuse_not_finite
 from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
 from .guider import InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
@@ -149,6 +150,9 @@ class WindowLoop:
         Args:
             windows: the windows from where the video stands, in order.
             motion: the last finished window's motion frames, `[motion_frames, H, W, 3]`; None at the start.
+
+        Raises:
+            UserError: a window holds NaN or infinite numbers; the sentence names the likely part.
         """
         for window in windows:
             finished = self._sample(window, motion if window.repeated else None)
@@ -164,18 +168,22 @@ class WindowLoop:
         motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
         self.guider.set_window(self._conditions(window, keyframe), motion_latents)
         latent = self._denoise(window, keyframe.latent.shape)
+        refuse_not_finite(latent, f"The model gave, in window {window.index + 1},", BASE_MODEL_OVERFLOWS)
         latent[:, :, : motion_latents.shape[2]] = motion_latents.to(latent)
         stop_if_interrupted()
         frames = self.models.vae.decode(latent)[0]  # [F, H, W, 3]
         if self.settings.color_correction:
             device = self.models.model.load_device
             frames = match_colors(frames, self._reference, self.settings.color_correction, device)
+        refuse_not_finite(frames, f"The VAE gave, in window {window.index + 1},", VAE_OVERFLOWS)
         return FinishedWindow(window, frames[window.kept], frames[-self.settings.motion_frames :].clone(), latent)
 
     def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
         """Noise to latent: `[1, 16, T, H/8, W/8]`."""
 
         def after_step(step: int, denoised: Tensor, _: Tensor, __: int) -> None:
+            if step == 0:  # once is enough: what is no number stays none
+                refuse_not_finite(denoised, "The model gave, in its first step,", BASE_MODEL_OVERFLOWS)
             self.observer.step(window, step, denoised)
 
         return self.guider.sample(

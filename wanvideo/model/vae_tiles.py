@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
 import torch
 from torch import Tensor
+
+from ..finite import VAE_OVERFLOWS, refuse_not_finite
 
 TILE, OVERLAP = 32, 8
 """Latent pixels; those of core's own fallback (256 and 64 pixels, `comfy/sd.py`, `VAE.decode`)."""
@@ -57,4 +60,12 @@ def with_tiles_if_needed(vae: Any, tell: Callable[[str], None]) -> Any:
         return careful.decode_tiled(latent, tile_x=TILE, tile_y=TILE, overlap=OVERLAP)
 
     careful.decode_tiled_3d, careful.decode = in_tiles, decode
+    if hasattr(careful, "process_output"):
+        careful.process_output = partial(_finite_pixels, careful.process_output)
     return careful
+
+
+def _finite_pixels(process_output: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """What core makes of a VAE's output; after it, an infinite pixel is as white as any."""
+    refuse_not_finite(pixels, "The VAE gave", VAE_OVERFLOWS)
+    return process_output(pixels)
