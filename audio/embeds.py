@@ -23,13 +23,12 @@ from .input_digest import voice_digest
 from .layer_sweep import Progress
 from .loudness import gain_to_target, integrated_loudness
 from .mix import mixed
-from .options import COMBINE
+from .options import COMBINE, MAX_VOICES
 from .resampling import resampled
 from .wav2vec import SAMPLE_RATE, Wav2VecEncoder
 
 log = logging.getLogger(__name__)
 
-MAX_VOICES = 4
 SILENCE_FRAMES = 85  # after the end: one window of 81 frames, and what the 5-frame windows at its end look ahead
 TRAINED_FRAME_RATE = Fraction(25)
 MIN_FRAME_RATE, MAX_FRAME_RATE = 1, 240

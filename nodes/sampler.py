@@ -55,7 +55,7 @@ class InfiniteTalkSampler(CheckedNode):
         motion_frames: int | None = None,
         sampler_name: str | None = None,
         scheduler: str | None = None,
-        end_padding: EndPadding | None = None,
+        end_padding: str | None = None,
     ) -> bool | str:
         """Refuse sizes and lengths that cannot work, and what is in no list, before anything runs."""
         from ..wanvideo.windows import check_window
@@ -89,6 +89,7 @@ class InfiniteTalkSampler(CheckedNode):
         **settings: Any,
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet. The other widgets go on as `SamplerSettings`."""
+        from ..audio.audio_clip import AudioClip
         from ..video_io.store.image_tensor import frames_as_image
         from ..wanvideo.job import TalkingVideoJob
         from ..wanvideo.model.vae_tiles import with_tiles_if_needed
@@ -100,6 +101,8 @@ class InfiniteTalkSampler(CheckedNode):
         from .progress import SamplingProgress
         from .video_output import StoredVideoInput
 
+        if audio is not None:
+            AudioClip.from_audio(audio, "audio").check_finite("audio")
         node_id = cls.hidden.unique_id
         say_here = partial(say, node_id)
         source = _one_source(image, source_video, audio_embeds.frame_rate)

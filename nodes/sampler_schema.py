@@ -7,7 +7,7 @@ from typing import get_args
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..wanvideo.resolution import Resolution
+from ..wanvideo.resolution import LONGEST_SIDE, Resolution
 from ..wanvideo.windows import END_PADDINGS
 from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
 
@@ -81,7 +81,7 @@ def _size() -> list[io.Input]:
             "width",
             default=832,
             min=16,
-            max=8192,
+            max=LONGEST_SIDE,
             step=16,
             tooltip="Width in pixels, a multiple of 16. Only used with resolution custom.",
         ),
@@ -89,7 +89,7 @@ def _size() -> list[io.Input]:
             "height",
             default=480,
             min=16,
-            max=8192,
+            max=LONGEST_SIDE,
             step=16,
             tooltip="Height in pixels, a multiple of 16. Only used with resolution custom.",
         ),

@@ -18,6 +18,7 @@ from .guidance import Guidance
 from .masks import half_masks, token_masks
 from .model.audio_patches import attach
 from .model.base_model import check_base_model
+from .model.companions import check_clip_vision, check_prompt, check_vae
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
@@ -57,7 +58,10 @@ class TalkingVideoJob:
     def __post_init__(self) -> None:
         config = self._weights.config
         check_base_model(self.model, config)
-        _check_vae(self.vae)
+        check_vae(self.vae)
+        check_prompt("positive", self.positive, self.model)
+        check_prompt("negative", self.negative, self.model)
+        check_clip_vision(self.clip_vision, self.model)
         _check_embeds(self.embeds, config.embedding_size)
         _check_guidance(self.model, self.settings.guidance)
         self.pictures.at(0)  # refuses pixels that are no numbers
@@ -117,15 +121,6 @@ class TalkingVideoJob:
             observer=observer,
         )
         return loop.run(self.windows[windows_done:], motion)
-
-
-def _check_vae(vae: Any) -> None:
-    channels = getattr(vae, "latent_channels", None)
-    if channels != 16 or getattr(vae, "latent_dim", None) != 3:
-        raise UserError(
-            f"The VAE makes latents of {channels} channels for {'video' if vae.latent_dim == 3 else 'pictures'}, but "
-            "InfiniteTalk needs Wan 2.1's: load wan_2.1_vae.safetensors in the node that feeds `vae`."
-        )
 
 
 def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:

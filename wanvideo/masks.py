@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..audio.options import MAX_VOICES
 from ..errors import UserError
+from ..weight_files import all_finite
 from .model.speakers import TRAINED_SPEAKERS
 from .resolution import SIZE_STEP, cover
 
@@ -35,13 +37,15 @@ def box_masks(boxes: str, height: int, width: int) -> Tensor:
         `[speakers, H, W]` of 0 and 1.
 
     Raises:
-        UserError: a line is no box, lies outside of the picture, or there is none.
+        UserError: a line is no box, lies outside of the picture, or there is none, or more than there can be voices.
     """
     lines = [line for line in boxes.splitlines() if line.strip()]
     if not lines:
         raise UserError(
             "There is no box: write one line x y w h per speaker, from 0 to 1, for example 0.1 0.2 0.3 0.5."
         )
+    if len(lines) > MAX_VOICES:
+        raise UserError(f"There are {len(lines)} boxes for at most {MAX_VOICES} voices: write one line per voice.")
     masks = torch.zeros(len(lines), height, width)
     for mask, line in zip(masks, lines, strict=True):
         x, y, w, h = _parse_box(line)
@@ -92,6 +96,8 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
             f"The speaker masks have shape {list(masks.shape)}, but {voices} speakers need {voices} masks "
             f"[{voices}, H, W]: connect Speaker Masks, or batch one mask per speaker."
         )
+    if not all_finite(masks.float()):
+        raise UserError("The speaker masks hold NaN or infinite numbers: check the node that feeds `speaker_masks`.")
     pixels = (_nearest(masks, *image_size) > 0).float()
     scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
     pixels = _nearest(pixels, scaled_height, scaled_width)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..video_io.pixels import to_numpy
 from .resolution import cover_and_crop
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ SAMPLE_GRID = 128
 """A frame is compared and recognized by at most this many rows and columns, spread evenly over it."""
 FRAMES_ON_THE_WAY = 25
 """What lies nearer ahead is read on the way; the source finds the rest by its number."""
+OVERSHOOT = 0.3
+"""Beyond 0 … 1. Sharp filters ring by 0.2 at most, at a corner; farther out lies another scale."""
 CUT_DISTANCE = 0.5
 """Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
 
@@ -68,14 +71,11 @@ class Pictures:
         """The picture at a frame of the video, `[1, H, W, 3]` float32 in 0 … 1 on the CPU.
 
         Raises:
-            UserError: it holds NaN or infinite pixels.
+            UserError: it holds NaN or infinite pixels, or some far from 0 … 1.
         """
-        image = _as_tensor(self._read(self._source_index(frame)))
-        if not torch.isfinite(image).all():
-            raise UserError(
-                f"The image holds NaN or infinite pixels (frame {self._source_index(frame)}): check the node that "
-                "feeds `image`."
-            )
+        index = self._source_index(frame)
+        image = _as_tensor(self._read(index))
+        _check_pixels(image, index)
         if image.shape[-1] == 4:
             image = image[..., :3] * image[..., 3:]
         return cover_and_crop(image, *self.size)
@@ -97,7 +97,7 @@ class Pictures:
         before: np.ndarray | None = None
         last = self._source_index(self._frames - 1)
         for index, frame in enumerate(self.source.frames()):
-            sample = _sample(frame)
+            sample = _sample(frame, index)
             colors = _color_histogram(sample)
             if before is not None and np.abs(colors - before).sum() / 2 > CUT_DISTANCE:
                 cuts.append(index)
@@ -129,17 +129,29 @@ class Pictures:
 
 def _as_tensor(frame: Frame) -> Tensor:
     """`[H, W, C]` float32 in 0 … 1 on the CPU, from floats in 0 … 1 or unsigned integers."""
-    if isinstance(frame, Tensor):
-        frame = frame.cpu().numpy()
+    frame = to_numpy(frame)
     full_scale = np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1
     return torch.from_numpy(frame.astype(np.float32) / np.float32(full_scale))
 
 
-def _sample(frame: Frame) -> np.ndarray:
-    """An even selection of pixels as uint8 `[rows, columns, C]`."""
+def _check_pixels(image: Tensor, index: int) -> None:
+    """Refuse pixels of a source frame that are no numbers, or on another scale than 0 … 1."""
+    if not torch.isfinite(image).all():
+        raise UserError(f"The image holds NaN or infinite pixels (frame {index}): check the node that feeds `image`.")
+    low, high = (float(end) for end in image.aminmax())
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        raise UserError(
+            f"The pixels of the image lie between {low:g} and {high:g} (frame {index}), and 0 (black) to 1 (white) is "
+            "needed: check the node that feeds `image`."
+        )
+
+
+def _sample(frame: Frame, index: int) -> np.ndarray:
+    """An even selection of a source frame's pixels as uint8 `[rows, columns, C]`."""
     rows, columns = (max(1, size // SAMPLE_GRID) for size in frame.shape[:2])
-    pixels = _as_tensor(frame[::rows, ::columns]).nan_to_num().clamp(0, 1)
-    return (pixels * 255).round().to(torch.uint8).numpy()
+    pixels = _as_tensor(frame[::rows, ::columns])
+    _check_pixels(pixels, index)
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def _color_histogram(pixels: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from ..errors import UserError
 
 Resolution = Literal["480p", "720p", "from image", "custom"]
 
+LONGEST_SIDE = 8192
+"""Pixels; far beyond what the model was trained on, and what any memory holds."""
 SIZE_STEP = 16
 """Pixels per token: 8 by the VAE, 2 by the patch embedding."""
 
@@ -44,13 +46,18 @@ def video_size(resolution: Resolution, image_height: int, image_width: int, cust
         custom: (height, width), used for `custom` only.
 
     Raises:
-        UserError: an unknown resolution.
+        UserError: an unknown resolution, or a picture too large for its own.
     """
     if resolution in BUCKETS:
         ratio = image_height / image_width
         buckets = BUCKETS[resolution]
         return buckets[min(buckets, key=lambda bucket: abs(bucket - ratio))]
     if resolution == "from image":
+        if max(image_height, image_width) > LONGEST_SIDE:
+            raise UserError(
+                f"The image is {image_width} × {image_height}, and at most {LONGEST_SIDE} pixels a side can be made: "
+                "choose another resolution than from image, or scale the image down."
+            )
         return round_size(image_height), round_size(image_width)
     if resolution != "custom":
         raise UserError(f"There is no resolution '{resolution}': choose {', '.join(BUCKETS)}, from image or custom.")

@@ -23,6 +23,8 @@ def check_base_model(model: ModelPatcher, config: InfiniteTalkConfig) -> None:
     Raises:
         UserError: the model is no Wan 2.1 I2V model, or one of another size than the weights.
     """
+    if not hasattr(model.model, "diffusion_model"):
+        raise UserError(f"The model is no diffusion model ({type(model.model).__name__}): {NEEDED}.")
     diffusion_model: WanModel = uncompiled(model.get_model_object("diffusion_model"))
     kind = _other_kind(diffusion_model)
     if kind:
