@@ -41,7 +41,7 @@ def exact_frame_rate(value: float | Fraction | str) -> Fraction:
         rate = Fraction(value)
     except (ValueError, OverflowError, ZeroDivisionError):  # no number, NaN, infinite, n/0
         rate = Fraction(0)
-    if not 0 < rate <= MAX_FRAME_RATE:
+    if not Fraction(1, MAX_DENOMINATOR_BELOW_1) <= rate <= MAX_FRAME_RATE:
         found = f"{value:g}" if isinstance(value, float) else value
         raise UserError(f"The frame rate is {found}; more than 0 and at most {MAX_FRAME_RATE} is needed: set fps.")
     for nominal in NTSC_NOMINAL_RATES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +24,17 @@ def _files() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in reversed(FOLDERS):
         for root in reversed(folder_paths.get_folder_paths(folder)):
-            for path in Path(root).rglob("*.gguf"):
+            for path in _gguf_files(Path(root)):
                 found[path.relative_to(root).as_posix()] = path
         for name in folder_paths.get_filename_list(folder):
             found[name.replace("\\", "/")] = Path(folder_paths.get_full_path_or_raise(folder, name))
     return dict(sorted(found.items()))
+
+
+def _gguf_files(root: Path) -> Iterator[Path]:
+    """GGUF files in a folder and in all below it, linked ones too, as core looks for its own."""
+    for folder, _, files in os.walk(root, followlinks=True):
+        yield from (Path(folder, name) for name in files if name.lower().endswith(".gguf"))
 
 
 def _find(model: str) -> Path:

@@ -21,6 +21,7 @@ RAM_SHARE_VARIABLE = "INFINITETALK_IMAGE_RAM_SHARE"
 DEFAULT_DAYS = 14.0
 DEFAULT_GIGABYTES = 100.0  # at 832x480 and 25 fps about 55 minutes of video
 DEFAULT_RAM_SHARE = 0.25
+LARGEST_LIMIT = 1e9  # days, or gigabytes: as good as none
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,21 @@ class RunLimits:
 
 
 def runs_folder(default: Path) -> Path:
-    """Where the runs lie."""
+    """Where the runs lie.
+
+    Raises:
+        UserError: the home folder of somebody who is not known.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE, "").strip()
-    return Path(chosen).expanduser() if chosen else default
+    if not chosen:
+        return default
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"The environment variable {FOLDER_VARIABLE} is {chosen!r}, whose home folder is not known: write the "
+            "whole path."
+        ) from error
 
 
 def run_limits() -> RunLimits:
@@ -64,9 +77,9 @@ def _number(variable: str, default: float) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and number >= 0):
+    if not 0 <= number <= LARGEST_LIMIT:
         raise UserError(
-            f"The environment variable {variable} is {text!r}, and a number from 0 on is needed: set it to "
-            f"{default:g}, or remove it."
+            f"The environment variable {variable} is {text!r}, and a number from 0 to {LARGEST_LIMIT:g} is needed: set "
+            f"it to {default:g}, or remove it."
         )
     return number

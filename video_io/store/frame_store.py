@@ -13,6 +13,7 @@ states of the last two windows and of every eighth are kept.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..durable import flush_folder, write_durably
 from .environment import RunLimits
 from .file_lock import FileLock
 from .frame_reader import FrameReader
-from .manifest import Manifest, RunSpec, SavedState, WindowRecord
+from .manifest import MANIFEST_NAME, Manifest, RunSpec, SavedState, WindowRecord
 from .run_folders import folder_unusable, state_path, touch_run, window_path
 from .run_search import RunPlan, open_run
 
@@ -104,6 +105,14 @@ class FrameStore:
         return len(self._manifest.windows)
 
     @property
+    def windows_kept(self) -> int:
+        """Complete windows that are still on the disk: somebody may have deleted the folder in the meantime."""
+        if not (self.folder / MANIFEST_NAME).is_file():
+            return 0
+        there = (window_path(self.folder, window).is_file() for window in range(self.windows_done))
+        return sum(itertools.takewhile(bool, there))
+
+    @property
     def frames_done(self) -> int:
         """Frames in the complete windows."""
         return self._manifest.frames_done
@@ -139,8 +148,8 @@ class FrameStore:
         except OSError as error:
             raise UserError(
                 f"Window {window + 1} could not be written to {self.folder} ({error.strerror or error}); the "
-                f"{window} finished windows are kept, so free {pixels.nbytes / 1e6:.0f} MB or more there and "
-                "queue the same graph again to go on."
+                f"{self.windows_kept} finished windows are kept, so free {pixels.nbytes / 1e6:.0f} MB "
+                "or more there and queue the same graph again to go on."
             ) from error
         self._let_others_read_when_complete()
 

@@ -20,6 +20,7 @@ VERSION = 1
 MANIFEST_NAME = "manifest.json"
 BACKUP_NAME = "manifest.backup.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
+LARGEST_NUMBER = 2**32  # pixels of a side, frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class RunSpec:
             ValueError, KeyError, TypeError: it is none.
         """
         names = ("fingerprint", "width", "height", "frames")
+        if not isinstance(fields["fps"], int | float):  # a fraction of a text can take for ever: "1e999999999"
+            raise TypeError("its frame rate is no number")
         return cls(**{name: fields[name] for name in names}, frame_rate=exact_frame_rate(fields["fps"]))
 
     def first_chain_hash(self) -> str:
@@ -181,8 +184,8 @@ def _parse(path: Path) -> Manifest:
     windows = tuple(WindowRecord.from_json(entry) for entry in document["windows"])
     manifest = Manifest(spec, windows)
     whole_numbers = (spec.width, spec.height, spec.frames, *(window.frames for window in windows))
-    if not all(type(number) is int and number > 0 for number in whole_numbers):
-        raise ValueError("its sizes are not positive whole numbers")
+    if not all(type(number) is int and 0 < number <= LARGEST_NUMBER for number in whole_numbers):
+        raise ValueError(f"its sizes are not whole numbers from 1 to {LARGEST_NUMBER}")
     if not isinstance(spec.fingerprint, str) or manifest.frames_done > spec.frames:
         raise ValueError("its values contradict each other")
     return manifest

@@ -101,5 +101,7 @@ def _reason(error: Exception, store: FrameStore, total: int) -> str:
 
 
 def _kept(store: FrameStore, total: int) -> str:
-    done = store.windows_done
-    return f"the {done} finished windows of {total} are kept" if done > 1 else f"the finished window of {total} is kept"
+    kept = store.windows_kept
+    if kept < store.windows_done:
+        return f"only {kept} of the {store.windows_done} finished windows are left in {store.folder}"
+    return f"the {kept} finished windows of {total} are kept" if kept > 1 else f"the finished window of {total} is kept"
