@@ -62,6 +62,9 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServ
 
     base = tmp_path_factory.mktemp("server") / "Comfy UI"
     tiny_models.write_models(base / "models")
+    node = base / "custom_nodes" / "any_value"
+    node.mkdir(parents=True)
+    shutil.copyfile(ROOT / "tests" / "support" / "any_value.py", node / "__init__.py")
     with ComfyServer.here(base) as running:
         if "InfiniteTalkSampler" not in ComfyClient(running.url).get("/object_info"):
             pytest.fail(f"ComfyUI could not load the pack; its log:\n{running.log()[-1500:]}", pytrace=False)
