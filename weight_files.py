@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,12 @@ def own_tensors(content: Any, name: str) -> dict[str, Tensor]:
         if not whole or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.itemsize:
             raise UserError(f"{name} describes {key} without all of its numbers in the file: download it again.")
     return tensors
+
+
+def count_numbered(keys: Iterable[str], before: str) -> int:
+    """How many layers a model has by the highest number in its keys: `before` 0 …, `before` 1 … and so on."""
+    numbers = (re.match(re.escape(before) + r"(\d{1,6})\.", key) for key in keys)
+    return max((int(number.group(1)) + 1 for number in numbers if number), default=0)
 
 
 def refuse_unusable(name: str, key: str, tensor: Tensor) -> None:

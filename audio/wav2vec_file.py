@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..weight_files import own_tensors, reason_of, refuse_pages_and_pointers
+from ..weight_files import count_numbered, own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
 from .wav2vec_model import Wav2VecConfig
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         file = _weights_in(path)
     kind = settings.get("model_type", "wav2vec2")
     if kind != "wav2vec2":
-        raise UserError(f"{path.name} is a model of type {kind}, and wav2vec2 is needed: {ADVICE}.")
+        raise UserError(f"{path.name} is a model of type {reprlib.repr(kind)}, and wav2vec2 is needed: {ADVICE}.")
     weights = _canonical(_read_tensors(file), path.name)
     config = _with_settings(_config_of(weights, path.name, settings), settings, path.name)
     return Checkpoint(config, weights, do_normalize)
@@ -171,6 +172,8 @@ def _canonical(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         ("parametrizations.weight.original0", "parametrizations.weight.original1"),
     ):
         if POSITION + gain in weights and POSITION + direction in weights:
+            for key in (gain, direction):
+                refuse_unusable(name, POSITION + key, weights[POSITION + key])
             _check_weight_norm(name, weights[POSITION + gain], weights[POSITION + direction])
             g, v = (weights.pop(POSITION + k).float() for k in (gain, direction))
             # Weight norm over all but the kernel's axis (Salimans and Kingma 2016; dim=2 in wav2vec 2.0).
@@ -204,10 +207,11 @@ def _config_of(weights: Mapping[str, Tensor], name: str, settings: Mapping[str, 
     """The sizes that the tensors tell."""
     convs = _numbered(weights, "feature_extractor.conv_layers.{}.conv.weight")
     dense = _numbered(weights, "encoder.layers.{}.feed_forward.intermediate_dense.weight")
+    layers = count_numbered(weights, "encoder.layers.")
     position = weights.get(POSITION + "weight")
-    if not 0 < len(dense) <= MOST_LAYERS or position is None:
+    if not dense or layers > MOST_LAYERS or position is None:
         raise UserError(
-            f"{name} has a wav2vec2 front but no wav2vec2 transformer ({len(dense)} layers, positional convolution "
+            f"{name} has a wav2vec2 front but no wav2vec2 transformer ({layers} layers, positional convolution "
             f"{'found' if position is not None else 'missing'}): {ADVICE}."
         )
     for axes, tensors in ((2, dense), (3, (*convs, position))):
@@ -232,7 +236,7 @@ def _config_of(weights: Mapping[str, Tensor], name: str, settings: Mapping[str, 
     group_norm = "feature_extractor.conv_layers.1.layer_norm.weight" not in weights
     return Wav2VecConfig(
         channels=channels,
-        layers=len(dense),
+        layers=layers,
         heads=heads,
         feed_forward=dense[0].shape[0],
         conv_channels=tuple(w.shape[0] for w in convs),
@@ -254,21 +258,20 @@ def _strides(settings: Mapping[str, Any], name: str) -> tuple[int, ...]:
     whole = isinstance(strides, list | tuple) and all(type(stride) is int for stride in strides)
     if not whole or not all(1 <= stride <= LONGEST_STRIDE for stride in strides):
         raise UserError(
-            f"{name}/config.json says conv_stride {strides!r}, and whole numbers from 1 to {LONGEST_STRIDE} are "
-            "needed: download it again."
+            f"{name}/config.json says conv_stride {reprlib.repr(strides)}, and whole numbers from 1 to "
+            f"{LONGEST_STRIDE} are needed: download it again."
         )
     return tuple(strides)
 
 
 def _setting(settings: Mapping[str, Any], name: str, key: str, default: T) -> T:
-    """A setting of the default's type; a whole number is a float too."""
+    """A setting of the default's type; floats lie between 0 and 1."""
     value = settings.get(key, default)
     kind = type(default)
-    if kind is float and type(value) is int:
-        value = float(value)
     if type(value) is not kind or (kind is float and not 0 < value < 1):
         raise UserError(
-            f"{name} has settings that say {key} {value!r}, and a value like {default!r} is needed: download it again."
+            f"{name} has settings that say {key} {reprlib.repr(value)}, and a value like {default!r} is needed: "
+            "download it again."
         )
     return value
 
@@ -291,7 +294,7 @@ def _with_settings(config: Wav2VecConfig, settings: Mapping[str, Any], name: str
     for key, value in told.items():
         if key in settings and settings[key] != value:
             raise UserError(
-                f"{name}/config.json says {key} {settings[key]} and the weights are made for {value}: "
+                f"{name}/config.json says {key} {reprlib.repr(settings[key])} and the weights are made for {value}: "
                 "download both from one place."
             )
     return config

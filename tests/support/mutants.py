@@ -56,7 +56,7 @@ def odd_documents(document: Any, seeds: Iterator[int]) -> Iterator[Any]:
             if chance.random() < 0.15:
                 del container[key]
             else:
-                container[key] = chance.choice((*ODD_VALUES, nested(900)))
+                container[key] = copy.deepcopy(chance.choice((*ODD_VALUES, nested(300))))
         yield changed
 
 

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...errors import UserError
-from ...weight_files import own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
+from ...weight_files import count_numbered, own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
 from ..windows import AUDIO_WINDOW
 from .gguf_file import read_gguf
 from .modules import HEAD_DIM, LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
@@ -160,7 +160,7 @@ def config_from(name: str, state: StateDict) -> InfiniteTalkConfig:
     Raises:
         UserError: tensors that the sizes rest on are missing or contradict each other.
     """
-    blocks = sum(key.endswith(".audio_cross_attn.q_linear.weight") for key in state)
+    blocks = count_numbered(state, "blocks.")
     hidden, first_in = _shape(name, state, "audio_proj.proj1.weight", 2)
     _, later_in = _shape(name, state, "audio_proj.proj1_vf.weight", 2)
     (token_dim,) = _shape(name, state, "audio_proj.norm.weight", 1)

@@ -231,10 +231,10 @@ def test_what_is_no_wav2vec2_is_refused_by_name(tmp_path: Path, weights: Weights
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "hubert"}, "of type hubert"),
+        ({"model_type": "hubert"}, "of type 'hubert'"),
         ({"hidden_size": 768}, "hidden_size 768 and the weights are made for 64"),
         ({"num_attention_heads": 5}, "5 heads do not divide"),
-        ({"hidden_act": "relu"}, "hidden_act relu"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu'"),
         ({"conv_stride": [5, 2, 2]}, "7 convolutions for 3 strides"),
     ],
 )
