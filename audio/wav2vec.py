@@ -231,7 +231,7 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
         raise UserError(f"base_precision is {precision}, and one of {', '.join(PRECISIONS)} is needed.")
     dtype = PRECISIONS[precision]
     if cpu and dtype == torch.float16:
-        log.info("Wav2Vec %s: fp16 on a CPU is computed in fp32.", path.name)
+        log.info("Wav2Vec %s: fp16 on a CPU is computed in fp32.", plain_text(path.name))
         dtype = torch.float32
     checkpoint = read_checkpoint(path)
     with torch.device("meta"):
@@ -248,7 +248,10 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
     unknown = sorted(checkpoint.weights.keys() - wanted.keys())
     if unknown:
         log.warning(
-            "Wav2Vec %s: %d tensors are not used (%s).", path.name, len(unknown), plain_text(", ".join(unknown[:3]))
+            "Wav2Vec %s: %d tensors are not used (%s).",
+            plain_text(path.name),
+            len(unknown),
+            plain_text(", ".join(unknown[:3])),
         )
     model.load_state_dict({k: checkpoint.weights[k].to(dtype) for k in wanted}, assign=True)
     model.eval().requires_grad_(False)

@@ -16,7 +16,7 @@ from comfy.cli_args import args
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
-from ..errors import UserError
+from ..errors import UserError, plain_lines
 from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.file_name import make_target
 from ..video_io.save.formats import FORMATS, format_named
@@ -184,7 +184,7 @@ class SaveVideoWithAudio(CheckedNode):
             progress=bar.update_absolute,
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
-        facts = _facts(saved)
+        facts = plain_lines(_facts(saved))
         log.info("%s", facts)
         ui = _ui(saved, target.subfolder, settings.format.mime, facts)
         return io.NodeOutput(VideoFromFile(str(saved.path)), str(saved.path), ui=ui)

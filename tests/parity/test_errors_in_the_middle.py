@@ -89,6 +89,26 @@ def test_an_error_in_the_third_window_keeps_two_and_the_next_run_makes_the_third
     assert failing.calls == 4
 
 
+def test_windows_of_a_folder_that_was_deleted_in_the_meantime_are_not_said_to_be_kept(
+    small, run, monkeypatch, tmp_path
+):
+    from infinitetalk.errors import UserError
+    from infinitetalk.wanvideo.sampling import WindowLoop
+
+    real = WindowLoop._sample
+
+    def sample(loop, window, motion):
+        if window.index < 2:
+            return real(loop, window, motion)
+        for file in (tmp_path / "runs").rglob("window-*.rgb"):
+            file.unlink()
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(WindowLoop, "_sample", sample)
+    with pytest.raises(UserError, match="only 0 of the 2 finished windows are left in "):
+        run(small, resume=False)
+
+
 def test_an_error_in_the_first_window_stays_what_it_is(small, run, monkeypatch):
     from infinitetalk.wanvideo.sampling import WindowLoop
 

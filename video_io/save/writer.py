@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
+from ...errors import UserError, plain_text
 from ..pixels import FramePacker, RawLayout
 from ..read.audio_source import AudioError, AudioSource, TensorAudio
 from ..read.frame_source import FrameSource
@@ -241,7 +241,7 @@ def _without_audio(job: _Job, reason: str, error: Exception) -> str:
     """The warning of a silent video, or the error if the user would rather have none."""
     if job.settings.stop_without_sound:
         raise AudioError(f"The sound could not be saved, and if_audio_fails is set to stop: {reason}") from error
-    log.warning("The video is saved without sound: %s", reason)
+    log.warning("The video is saved without sound: %s", plain_text(reason))
     return f"The video was saved without sound: {reason}"
 
 

@@ -13,7 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, plain_text
 from ...weight_files import count_numbered, own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
 from ..windows import AUDIO_WINDOW
 from .gguf_file import read_gguf
@@ -62,7 +62,7 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
     dtype = state["audio_proj.proj1.weight"].dtype
     model = InfiniteTalk(config, comfy.ops.manual_cast, device=offload_device, dtype=dtype)
     model.load_state_dict(state)
-    log.info("InfiniteTalk: %s, %d blocks of width %d, %s", path.name, config.blocks, config.dim, dtype)
+    log.info("InfiniteTalk: %s, %d blocks of width %d, %s", plain_text(path.name), config.blocks, config.dim, dtype)
     # Core's own kind of patcher, which main.py may exchange after the import. A single plain one would make core load
     # everything in the old way, and throw these weights out for every VAE decode.
     newest = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)

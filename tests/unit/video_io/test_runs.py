@@ -223,8 +223,15 @@ def test_the_limits_come_from_the_environment(monkeypatch, tmp_path):
     assert environment.runs_folder(Path("usual")) == tmp_path / "fast disk"
 
 
-@pytest.mark.parametrize("value", ["a lot", "nan", "inf", "-1"])
+@pytest.mark.parametrize("value", ["a lot", "nan", "inf", "-1", "1e300"])
 def test_a_limit_that_is_no_number_is_named(monkeypatch, value):
     monkeypatch.setenv("INFINITETALK_RUNS_MAX_GB", value)
     with pytest.raises(UserError, match=r"INFINITETALK_RUNS_MAX_GB is .* set it to 100"):
         environment.run_limits()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there any name is a home folder beside one's own")
+def test_the_home_folder_of_nobody_is_named(monkeypatch):
+    monkeypatch.setenv("INFINITETALK_RUNS_FOLDER", "~nosuchuser/runs")
+    with pytest.raises(UserError, match="INFINITETALK_RUNS_FOLDER is '~nosuchuser/runs'"):
+        environment.runs_folder(Path("usual"))
