@@ -31,7 +31,7 @@ IN_THE_ZIP = {
         "requirements.txt",
         "LICENSE",
     ),
-    *("README.md", "README.zh-CN.md", "CHANGELOG.md"),
+    *("README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md"),
     *("audio", "nodes", "sync", "video_io", "wanvideo", "web", "locales", "example_workflows", "docs"),
 }
 

@@ -23,7 +23,7 @@ from infinitetalk.video_io.store import run_search
 from ...support.known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, open_store
 
 SUPPORT = ROOT / "tests" / "support"
-KILLS = 60
+KILLS = int(os.environ.get("INFINITETALK_TEST_STORE_KILLS", 60))
 
 
 class Writer:
