@@ -12,7 +12,7 @@ from comfy_client import ComfyClient, ComfyError, Prompt
 
 Outcome = Literal["taken", "refused", "traceback", "silent", "endless"]
 
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 120
 NAN, INF = float("nan"), float("inf")
 LITERALS: tuple[Any, ...] = (
     *(None, True, "", "x", "\ud800", "\x1b[31m\nred", "x" * 100_000, "../../x", "nan", "5"),
