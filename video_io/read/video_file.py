@@ -68,7 +68,9 @@ class FileFrames:
         if count <= 0:
             raise UserError(f"There are no frames in {name_of(source)} from {start_seconds:g} s on: start earlier.")
         self.count = count
-        first = next(self._pictures(0))[1]
+        _, first = next(self._pictures(0), (0, None))
+        if first is None:
+            raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
         self._look = Look.of(first, self._pixel_aspect)
         if self._look.is_hdr:
             log.info("%s is HDR: it is brought to SDR.", name_of(source))
@@ -203,9 +205,12 @@ class FileAudio:
         with open_container(source) as container:
             kinds = set(container.format.name.split(","))
             self._has_clock = not (WITHOUT_CLOCK & kinds) or self._tracks.picture is not None
-            frame = next(self._decoded(Packets(container, self._tracks.streams(container))))
-            self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
-            self.channels = frame.layout.nb_channels
+            frame = next(self._decoded(Packets(container, self._tracks.streams(container))), None)
+            if frame is None:  # alone it was decodable, together with the picture it is not: `blocks` says so
+                self.sample_rate, self._layout, self.channels = 48_000, "mono", 1
+            else:
+                self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
+                self.channels = frame.layout.nb_channels
             stream = container.streams[self._sound.index]
             declared = (stream.duration or 0) * tick_of(stream)
             self._declared = declared if COUNTED & kinds or ("mp3" in kinds and self._mp3_is_counted()) else None
@@ -275,6 +280,11 @@ class FileAudio:
     def _check_end(self, packets: Packets, held: Fraction) -> None:
         with open_bytes(self._source) as file:
             early = packets.broken or ends_early(file)
+        if not held:
+            raise AudioError(
+                f"{name_of(self._source)} holds sound that is too damaged to be decoded: get the whole file, or "
+                "export it again"
+            )
         declared = self._declared or Fraction(0)
         short = held < declared - Fraction(GAP_SECONDS)
         if short and packets.damaged:
