@@ -51,7 +51,8 @@ TEXTS = {
     "dash-list": DASH.replace("{body}", '<SegmentList duration="2"><SegmentURL media="{file}"/></SegmentList>'),
     "dash-template": DASH.replace("{body}", '<SegmentTemplate media="{file}" initialization="{file}" duration="2"/>'),
     "dash-entity": '<?xml version="1.0"?>\n<!DOCTYPE MPD [<!ENTITY x SYSTEM "file://{file}">]>\n<MPD>&x;</MPD>',
-    "smooth-streaming": '<?xml version="1.0"?>\n<SmoothStreamingMedia><StreamIndex Url="{file}"/></SmoothStreamingMedia>',
+    "smooth-streaming": '<?xml version="1.0"?>\n<SmoothStreamingMedia>'
+    '<StreamIndex Url="{file}"/></SmoothStreamingMedia>',
     "imf-playlist": IMF.replace("{body}", "<Id>urn:uuid:1</Id></CompositionPlaylist>"),
     "imf-assets": '<?xml version="1.0"?>\n<AssetMap><AssetList><Asset><ChunkList><Chunk><Path>{file}</Path></Chunk>'
     "</ChunkList></Asset></AssetList></AssetMap>",
