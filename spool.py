@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,22 @@ class Spool:
         self._row_bytes = 4 * int(np.prod(row_shape, dtype=np.int64))
         self._pieces: list[np.ndarray] = []
         self._file: io.BufferedRandom | None = None
+
+    def check_room(self, rows: int, name: str) -> None:
+        """Raise `UserError` where so many rows (of what `name` says) do not fit on the disk."""
+        needed = rows * self._row_bytes
+        if needed <= self.memory_bytes:
+            return
+        folder = self.folder or Path(tempfile.gettempdir())
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:  # whatever is wrong with it, making the file will say it
+            return
+        if needed > free:
+            raise UserError(
+                f"{name} takes {needed / 1e9:.1f} GB when it is decoded, and the disk of {folder} has "
+                f"{free / 1e9:.1f} GB left: ask for a part of it, or make room there."
+            )
 
     def append(self, rows: Tensor | np.ndarray) -> None:
         """Add rows `[n, *row_shape]`; any float dtype, on any device. A full disk raises `UserError`."""

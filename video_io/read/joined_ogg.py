@@ -58,6 +58,7 @@ class JoinedSounds:
         self._parts, self._opened = parts, opened
         first = opened(parts[0])
         self.sample_rate, self.channels = first.sample_rate, first.channels
+        self.announced_seconds = first.announced_seconds
         self.notes: list[str] = []
 
     def blocks(self) -> Iterator[np.ndarray]:

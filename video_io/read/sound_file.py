@@ -60,12 +60,14 @@ class SampleFile:
         sample_rate: Hz.
         channels: number of channels.
         length: samples of each channel that the file holds.
+        announced_seconds: the same in seconds.
         notes: none.
     """
 
     def __init__(self, source: Source, file: soundfile.SoundFile) -> None:
         self._source = source
         self.sample_rate, self.channels, self.length = file.samplerate, file.channels, file.frames
+        self.announced_seconds = self.length / self.sample_rate
         self.notes: list[str] = []
 
     @classmethod

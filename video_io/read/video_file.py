@@ -213,6 +213,7 @@ class FileAudio:
                 self.channels = frame.layout.nb_channels
             stream = container.streams[self._sound.index]
             declared = (stream.duration or 0) * tick_of(stream)
+            self.announced_seconds = float(declared) or max(0, container.duration or 0) / 1_000_000
             self._declared = declared if COUNTED & kinds or ("mp3" in kinds and self._mp3_is_counted()) else None
             self._end = None
             if WITH_EDIT_LIST in kinds and declared:
