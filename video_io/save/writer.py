@@ -223,6 +223,7 @@ def _prepare_audio(job: _Job, audio: Mapping[str, Any] | AudioSource | None) -> 
             frames=source.count,
             frame_rate=source.frame_rate,
             max_channels=codec.max_channels,
+            check=job.check,
         )
     except (AudioError, OSError) as error:
         path.unlink(missing_ok=True)  # it may have filled the disk
@@ -284,7 +285,7 @@ def _encode(job: _Job, sound: FittedAudio | None) -> int:
         for frame in islice(job.source.frames(), wanted):
             job.check()
             for band in packer.pack(frame):
-                process.write(band)
+                process.write(band, job.check)
             written += 1
             job.progress(written)
         process.finish(job.check)
