@@ -288,6 +288,11 @@ def _encode(job: _Job, sound: FittedAudio | None) -> int:
                 process.write(band, job.check)
             written += 1
             job.progress(written)
+        if not written:
+            raise UserError(
+                f"The video announces {wanted} frames and gives none: it is damaged, connect another one or export "
+                "it again."
+            )
         process.finish(job.check)
     if written != wanted:
         job.notes.append(f"The video gave {written} frames where {wanted} were announced.")

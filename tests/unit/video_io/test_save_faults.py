@@ -62,6 +62,18 @@ def test_an_interrupt_leaves_nothing(save, output, calls):
     assert list(output.iterdir()) == []
 
 
+def test_a_video_without_the_frames_that_it_announces_is_refused(save, output):
+    class Empty:
+        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
+
+        def frames(self):
+            return iter(())
+
+    with pytest.raises(UserError, match="announces 10 frames and gives none"):
+        save(Empty())
+    assert list(output.iterdir()) == []
+
+
 HANGS = {
     "stopped": "os.kill(os.getpid(), 19)",  # SIGSTOP
     "reads nothing": "import time; time.sleep(60)",
