@@ -72,8 +72,9 @@ class FileFrames:
         if first is None:
             raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
         self._look = Look.of(first, self._pixel_aspect)
-        if self._look.is_hdr:
-            log.info("%s is HDR: it is brought to SDR.", name_of(source))
+        self.notes = [f"{name_of(source)} is HDR: it was brought to SDR."] if self._look.is_hdr else []
+        for note in self.notes:
+            log.info("%s", note)
         self.height, self.width, self.channels = self._look.pixels(first).shape
 
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:

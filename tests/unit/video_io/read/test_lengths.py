@@ -157,3 +157,13 @@ def test_nothing_is_known_of_a_stub(tmp_path: Path, content: bytes):
     path.write_bytes(content)
     with path.open("rb") as file:
         assert ends_early(file) in (True, False)
+
+
+@pytest.mark.parametrize("millions", [1, 3])
+def test_a_wav_of_a_round_size_that_breaks_off_is_refused(tmp_path: Path, millions: int):
+    whole, path = tmp_path / "whole.wav", tmp_path / "x.wav"
+    soundfile.write(whole, np.zeros(500_000 * millions, np.int16), 48_000)
+    assert decode_file(whole).length == 500_000 * millions
+    path.write_bytes(whole.read_bytes()[:-200_000])
+    with pytest.raises(UserError, match="breaks off"):
+        decode_file(path)
