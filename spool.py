@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakValueDictionary
@@ -51,6 +54,22 @@ class Spool:
         self._pieces: list[np.ndarray] = []
         self._file: io.BufferedRandom | None = None
 
+    def check_room(self, rows: int, name: str) -> None:
+        """Raise `UserError` where so many rows (of what `name` says) do not fit on the disk."""
+        needed = rows * self._row_bytes
+        if needed <= self.memory_bytes:
+            return
+        folder = self.folder or Path(tempfile.gettempdir())
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:  # whatever is wrong with it, making the file will say it
+            return
+        if needed > free:
+            raise UserError(
+                f"{name} takes {needed / 1e9:.1f} GB when it is decoded, and the disk of {folder} has "
+                f"{free / 1e9:.1f} GB left: ask for a part of it, or make room there."
+            )
+
     def append(self, rows: Tensor | np.ndarray) -> None:
         """Add rows `[n, *row_shape]`; any float dtype, on any device. A full disk raises `UserError`."""
         if isinstance(rows, Tensor):
@@ -74,10 +93,11 @@ class Spool:
         if self._file is None:
             return self._joined()[start:stop].copy()
         rows = np.empty((stop - start, *self.row_shape), np.float32)
-        self._file.seek(start * self._row_bytes)
-        if self._file.readinto(rows.data.cast("B")) != rows.nbytes:
-            raise OSError(f"the temporary file ends before row {stop}")
-        self._file.seek(0, 2)
+        with self._explained():
+            self._file.seek(start * self._row_bytes)
+            if self._file.readinto(rows.data.cast("B")) != rows.nbytes:
+                raise OSError(f"the temporary file ends before row {stop}")
+            self._file.seek(0, 2)
         return rows
 
     def finish(self) -> Tensor:
@@ -85,10 +105,11 @@ class Spool:
         shape = (self.length, *self.row_shape)
         if self._file is None:
             return torch.from_numpy(self._joined().reshape(shape))
-        self._file.flush()
-        # The map keeps its own handle of the file; on Windows the file is deleted with the last handle, elsewhere it
-        # has no name anyway. Nobody else has the file, so it may be written through like memory.
-        mapped = mmap.mmap(self._file.fileno(), self.length * self._row_bytes, access=mmap.ACCESS_WRITE)
+        with self._explained():
+            self._file.flush()
+            # The map keeps its own handle of the file; on Windows the file is deleted with the last handle, elsewhere
+            # it has no name anyway. Nobody else has the file, so it may be written through like memory.
+            mapped = mmap.mmap(self._file.fileno(), self.length * self._row_bytes, access=mmap.ACCESS_WRITE)
         self.close()
         tensor = torch.from_numpy(np.frombuffer(mapped, np.float32).reshape(shape))
         _maps[tensor.data_ptr()] = mapped
@@ -98,7 +119,8 @@ class Spool:
         """Let go of everything that `finish` has not handed out."""
         self._pieces.clear()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk does not take the rest, which nobody wants any more
+                self._file.close()
             self._file = None
 
     def __enter__(self) -> Spool:
@@ -126,10 +148,16 @@ class Spool:
             ) from error
 
     def _write(self, file: io.BufferedRandom, rows: np.ndarray) -> None:
-        try:
+        with self._explained():
             file.write(rows.data.cast("B") if rows.size else b"")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What the disk says, in a sentence."""
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"The disk of {self.folder or tempfile.gettempdir()} took {self.length * self._row_bytes / 1e9:.1f} GB "
-                f"of temporary data and then failed ({error.strerror}): make room there and queue again."
+                f"of temporary data and then failed ({error.strerror or error}): make room there and queue again."
             ) from error

@@ -19,6 +19,8 @@ from ..video_io.read.container import UnreadableError
 from ..video_io.read.sound_file import SampleFile, open_sound
 from .audio_clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioClip
 
+MOST_TIMES_LARGER = 4_000  # silence becomes so much larger when it is decoded; a header that says more is wrong
+
 MAGIC = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -53,7 +55,8 @@ def decode_file(
         removed, a track that begins late is preceded by silence.
 
     Raises:
-        UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for.
+        UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for; the disk is too
+            small for it.
     """
     start, duration = (
         _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))
@@ -69,6 +72,10 @@ def decode_file(
             f"duration {duration_seconds} s is less than one sample of {path.name}: give more, or 0 for all."
         )
     with Spool((source.channels,), folder=folder) as spool:
+        seconds = duration or max(Fraction(0), Fraction(source.announced_seconds) - start)
+        rows = round(seconds * source.sample_rate)
+        if rows * source.channels * 4 <= path.stat().st_size * MOST_TIMES_LARGER:
+            spool.check_room(rows, path.name)
         try:
             end = _collect(source, round(start * source.sample_rate), count, spool, on_block)
         except AudioError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import comfy.model_management
 import comfy.utils
@@ -37,6 +39,8 @@ SAVE_SILENT, STOP = "save silent video", "stop"
 
 class SaveVideoWithAudio(CheckedNode):
     """Thin: checks the widgets, opens the sources, and leaves the rest to `video_io.save.writer`."""
+
+    _silent_saves: ClassVar[Counter[str | None]] = Counter()  # by prefix: how often the wanted sound was left out
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -147,6 +151,11 @@ class SaveVideoWithAudio(CheckedNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_: Any) -> int:
+        """A video that was saved without its sound is no result to take from the cache: the same graph tries again."""
+        return cls._silent_saves[filename_prefix]
+
+    @classmethod
     def run(
         cls,
         fps: float,
@@ -184,6 +193,8 @@ class SaveVideoWithAudio(CheckedNode):
             progress=bar.update_absolute,
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
+        if saved.warning:
+            cls._silent_saves.update((filename_prefix, None))  # None: where another node feeds the prefix
         facts = plain_lines(_facts(saved))
         log.info("%s", facts)
         ui = _ui(saved, target.subfolder, settings.format.mime, facts)
@@ -211,7 +222,8 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
 
 def _tags(hidden: Any) -> dict[str, Any]:
     """The metadata that core's nodes store too: the workflow (and what else came with it) and the prompt."""
-    tags = dict(hidden.extra_pnginfo or {})
+    more = hidden.extra_pnginfo  # whatever an API client has sent
+    tags = dict(more) if isinstance(more, Mapping) else {}
     if hidden.prompt is not None:
         tags["prompt"] = hidden.prompt
     return tags

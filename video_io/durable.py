@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 CHUNK_BYTES = 8 * 2**20
 REPLACE_TRIES = 10
+HAS_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> int:
@@ -30,7 +32,7 @@ def write_durably(path: Path, data: bytes | memoryview) -> int:
                 crc32 = zlib.crc32(piece, crc32)
                 file.write(piece)
             file.flush()
-            os.fsync(file.fileno())
+            _flush(file.fileno())
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -46,15 +48,49 @@ def replace_durably(path: Path, data: bytes) -> None:
     flush_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, and flush their names to the disk.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        flush_folder(path.parent)
+
+
+def flush_file(path: Path) -> None:
+    """Flush a file that another program wrote to the disk.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    with path.open("r+b") as file:
+        _flush(file.fileno())
+
+
 def flush_folder(folder: Path) -> None:
     """Flush the names in `folder` to the disk (POSIX; Windows journals them and cannot open a folder)."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that takes files and shows none
+        return
+    try:
+        _flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    """`os.fsync`, where the file system has it: some network disks do not."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in HAS_NO_FLUSH:
+            raise
 
 
 def crc32_of_file(path: Path) -> int:

@@ -100,8 +100,9 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
         raise UserError("The speaker masks hold NaN or infinite numbers: check the node that feeds `speaker_masks`.")
     pixels = (_nearest(masks, *image_size) > 0).float()
     scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
-    pixels = _nearest(pixels, scaled_height, scaled_width)
-    pixels = pixels[:, top : top + video_size[0], left : left + video_size[1]]  # [voices, H, W]
+    rows = _nearest_index(top, video_size[0], scaled_height, image_size[0])
+    columns = _nearest_index(left, video_size[1], scaled_width, image_size[1])
+    pixels = pixels[:, rows][:, :, columns]  # [voices, H, W]
     tokens = pixels[:, ::SIZE_STEP, ::SIZE_STEP].flatten(1)
     touched = torch.nn.functional.max_pool2d(pixels[None], SIZE_STEP)[0].flatten(1)
     for speaker in range(voices):
@@ -114,6 +115,14 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
             )
     background = 1 - tokens.amax(dim=0, keepdim=True)
     return torch.cat([tokens, background])
+
+
+def _nearest_index(first: int, count: int, scaled: int, size: int) -> Tensor:
+    """The pixels of `size` that `count` of `scaled` pixels from `first` on take, as `torch.nn.functional.interpolate`
+    chooses them (mode nearest, in float32); the rest of a strip is never scaled.
+    """
+    scale = torch.tensor(size / scaled, dtype=torch.float32)
+    return (torch.arange(first, first + count).float() * scale).long().clamp(max=size - 1)
 
 
 def _nearest(masks: Tensor, height: int, width: int) -> Tensor:

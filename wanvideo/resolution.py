@@ -19,6 +19,9 @@ LONGEST_SIDE = 8192
 SIZE_STEP = 16
 """Pixels per token: 8 by the VAE, 2 by the patch embedding."""
 
+STRIP = 16
+"""A picture of which the crop shows less than one part in so many is no photograph."""
+
 # Height and width of the sizes that the model was trained on, by height / width.
 # MeiGen InfiniteTalk, ASPECT_RATIO_627 and ASPECT_RATIO_960 in `wan/utils/multitalk_utils.py`.
 BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
@@ -88,7 +91,8 @@ def cover_and_crop(image: Tensor, height: int, width: int) -> Tensor:
     """Scale a picture until it covers the size, then cut out the middle.
 
     On 8-bit pixels with Pillow's bilinear filter and sizes rounded up, as the authors do
-    (`resize_and_centercrop` in `wan/multitalk.py`); transparency is laid over black by the caller.
+    (`resize_and_centercrop` in `wan/multitalk.py`); transparency is laid over black by the caller. Of a strip only the
+    middle is scaled: the whole of it may take gigabytes.
 
     Args:
         image: `[H, W, 3]` in 0 … 1.
@@ -98,8 +102,14 @@ def cover_and_crop(image: Tensor, height: int, width: int) -> Tensor:
     """
     scaled_height, scaled_width, top, left = cover(image.shape[0], image.shape[1], height, width)
     pixels = (image.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    scaled = Image.fromarray(pixels).resize((scaled_width, scaled_height), resample=Image.Resampling.BILINEAR)
-    cropped = np.asarray(scaled)[top : top + height, left : left + width]
+    picture, bilinear = Image.fromarray(pixels), Image.Resampling.BILINEAR
+    if scaled_height * scaled_width > STRIP * height * width:
+        down, across = image.shape[0] / scaled_height, image.shape[1] / scaled_width
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        cropped = np.asarray(picture.resize((width, height), resample=bilinear, box=box))
+    else:
+        scaled = picture.resize((scaled_width, scaled_height), resample=bilinear)
+        cropped = np.asarray(scaled)[top : top + height, left : left + width]
     return torch.from_numpy(cropped.astype(np.float32) / 255)[None]
 
 

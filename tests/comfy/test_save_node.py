@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -95,3 +98,36 @@ def test_both_or_neither_of_images_and_video_get_a_sentence(client):
     neither = saving(client)
     del neither["save"]["inputs"]["images"]
     assert "either images nor video" in jobs.refusal(client, neither)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux can mount a small disk")
+def test_a_video_that_lost_its_sound_to_a_full_disk_is_made_again_by_the_same_graph(client, folders, tmp_path):
+    name = f"small-{uuid.uuid4().hex[:12]}"
+    disk = folders.output / name
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if (mounted := subprocess.run(command, check=False, capture_output=True)).returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode().strip()}")
+    try:
+        sound = media.write_speech(tmp_path, 60.0)
+        prompt = saving(client, sound, filename_prefix=f"{name}/talk", audio_fit="keep all")
+        file, result = finished.run(client, prompt)
+        assert "saved without sound" in result.outputs["save"]["text"][0]
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        again, _ = finished.run(client, prompt)
+        assert again != file
+        assert len(finished.decode(again).sound) / 22_050 == pytest.approx(60, abs=0.1)
+        _, third = finished.run(client, prompt)
+        assert "save" in third.cached_nodes
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("sent", [["x"], 7, "text", {"workflow": "\ud800", "\ud800": 1}, None])
+def test_whatever_a_client_sends_as_metadata_the_video_is_saved(client, sent):
+    prompt = saving(client)
+    prompt["pictures"]["_meta"] = "no dict"
+    prompt["save"]["inputs"]["filename_prefix"] += "%Empty.width%"
+    result = client.run(prompt, extra_data={"extra_pnginfo": sent})
+    assert result.error is None, result.error_message
+    assert len(finished.decode(finished.saved_file(prompt, result.history)).frames) == FRAMES

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..support.crafted_weights import crafted
-from ..support.mutants import WANTED, damaged, nested, odd_documents
+from ..support.damaged_data import WANTED, damaged, nested, odd_documents
 
 COUNT = WANTED or 40
 SLOWEST_SECONDS = 5

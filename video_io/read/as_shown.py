@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from .hdr import to_sdr
 
 if TYPE_CHECKING:
     import av
+    import av.video.reformatter
 
 # swscale's flags SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; by default its RGB is 1 to 2 levels too dark.
 EXACT_COLORS = 0x4 | 0x40000 | 0x2000
@@ -22,6 +23,12 @@ HD_HEIGHT, HD_WIDTH = 720, 1280  # from here on players take pictures without a 
 PQ, HLG = 16, 18  # AVColorTransferCharacteristic
 MAX_ASPECT = 10  # of a pixel; more is a damaged header
 TAKES = {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}
+
+
+def _new_converter() -> av.video.reformatter.VideoReformatter:
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Look:
     height: int
     flips: tuple[bool, bool, bool]
     transfer: int
+    # It keeps its tables from frame to frame; a frame's own `to_ndarray` makes them anew.
+    _converter: av.video.reformatter.VideoReformatter = field(default_factory=_new_converter, repr=False, compare=False)
 
     @classmethod
     def of(cls, frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Look:
@@ -57,13 +66,15 @@ class Look:
         components = frame.format.components
         alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
         deep = self.is_hdr or any(component.bits > 8 for component in components)
-        pixels = frame.to_ndarray(
+        converted = self._converter.reformat(
+            frame,
             format=TAKES[alpha, deep],
             width=self.width,
             height=self.height,
             src_colorspace=_matrix(frame),
             interpolation=EXACT_COLORS,
         )
+        pixels = converted.to_ndarray()
         transposed, mirrored, upside_down = self.flips
         if transposed:
             pixels = pixels.swapaxes(0, 1)

@@ -34,6 +34,10 @@ class AudioSource(Protocol):
     def notes(self) -> list[str]:
         """Sentences for a person on what is not as it was."""
 
+    @property
+    def announced_seconds(self) -> float:
+        """Length as the file announces it, 0 if it does not: only good for asking whether there is room."""
+
     def blocks(self) -> Iterator[np.ndarray]:
         """Float samples [n, channels], in order."""
 
@@ -76,6 +80,7 @@ class TensorAudio:
         self._samples = waveform[0]  # [channels, samples]
         self.sample_rate = int(hertz)
         self.channels = int(waveform.shape[1])
+        self.announced_seconds = waveform.shape[2] / self.sample_rate
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Float32 samples [n, channels], in order."""

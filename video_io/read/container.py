@@ -39,13 +39,16 @@ Source = str | Path | BytesIO | Part
 OPEN_OPTIONS = {"protocol_whitelist": "none"}
 # These name other files. Those of FFmpeg's names that stand here in full are no containers of sound or picture.
 FORMATS_OF_OTHER_FILES = {"hls", "dash", "concat", "concatf", "imf", "sdp", "image2", "webm_dash_manifest", "vobsub"}
+OPENS_BY_ITSELF = 1  # FFmpeg's AVFMT_NOFILE: the format wants a name, not an open file
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\r\n", b"v=0\n")
+LONGEST_START, BLANKS = 256, b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8 and empty lines may come first
 MAX_PIXELS = 1 << 26  # twice an 8K picture; more would take gigabytes
 JUMP_BACK_SECONDS = 1  # decoding times never go back, so this is another clock
 JUMP_AHEAD_SECONDS = 3600  # longer than any pause that is meant
 # Their clock starts anew when the sender does, and FFmpeg itself takes 10 s for such a jump.
 CLOCKS_THAT_RESTART = {"mpegts", "mpeg", "rtp_mpegts"}
 RESTART_SECONDS = 10
+REORDERED_SECONDS = 60  # no picture waits so long for others that are shown before it
 
 
 def name_of(source: Source) -> str:
@@ -118,13 +121,17 @@ def open_container(source: Source) -> Iterator[av.container.InputContainer]:
             f"PyAV, which reads sound and video, cannot be loaded ({error}): reinstall it (pip install av)."
         ) from error
     with open_bytes(source) as file:
+        if file.read(LONGEST_START).lstrip(BLANKS).startswith(PLAYLIST_STARTS):
+            raise _names_other_files(source, "text")
+        file.seek(0)
         try:
             # Titles in an old code page are no reason to refuse a file.
             container = av.open(file, "r", options=OPEN_OPTIONS, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise _unreadable(source, error) from error
         with container:
-            if FORMATS_OF_OTHER_FILES & set(container.format.name.split(",")):
+            by_name = container.format.flags & OPENS_BY_ITSELF
+            if by_name or FORMATS_OF_OTHER_FILES & set(container.format.name.split(",")):
                 raise _names_other_files(source, container.format.name)
             yield container
 
@@ -142,10 +149,6 @@ class UnreadableError(UserError):
 
 
 def _unreadable(source: Source, error: Exception) -> UserError:
-    with open_bytes(source) as file:
-        head = file.read(64).lstrip()
-    if head.startswith(PLAYLIST_STARTS):
-        return _names_other_files(source, "text")
     reason = getattr(error, "strerror", None) or str(error)
     return UnreadableError(name_of(source), reason)
 
@@ -165,6 +168,14 @@ def tick_of(stream: av.stream.Stream) -> Fraction:
 def seconds_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
     """The frame's time stamp, if it has one."""
     return None if frame.pts is None else frame.pts * Fraction(frame.time_base or 0)
+
+
+def _clock_of(packet: av.Packet) -> int | None:
+    """The packet's decoding time; its time of showing where the two are too far apart for both to be right."""
+    if packet.dts is None or packet.pts is None:
+        return packet.pts if packet.dts is None else packet.dts
+    far = abs(packet.pts - packet.dts) * (packet.time_base or 0) > REORDERED_SECONDS
+    return packet.pts if far else packet.dts
 
 
 class Packets:
@@ -206,7 +217,7 @@ class Packets:
 
     def _mend(self, packet: av.Packet) -> None:
         """Move the packet onto the clock of those before it."""
-        stamp = packet.dts if packet.dts is not None else packet.pts
+        stamp = _clock_of(packet)
         if stamp is None or not packet.time_base:
             return
         index, seconds = packet.stream_index, stamp * packet.time_base

@@ -58,6 +58,7 @@ class JoinedSounds:
         self._parts, self._opened = parts, opened
         first = opened(parts[0])
         self.sample_rate, self.channels = first.sample_rate, first.channels
+        self.announced_seconds = first.announced_seconds
         self.notes: list[str] = []
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -80,9 +81,13 @@ class JoinedSounds:
     def _converted(self, sound: AudioSource) -> Iterator[np.ndarray]:
         from av import AudioFrame
 
-        resampler = Resampler(self.sample_rate, LAYOUTS[self.channels - 1])
+        resampler = Resampler(self.sample_rate, _layout(self.channels))
         for block in sound.blocks():
-            frame = AudioFrame.from_ndarray(np.ascontiguousarray(block.T), "fltp", LAYOUTS[sound.channels - 1])
+            frame = AudioFrame.from_ndarray(np.ascontiguousarray(block).reshape(1, -1), "flt", _layout(sound.channels))
             frame.sample_rate = sound.sample_rate
             yield from resampler.convert(frame)
         yield from resampler.rest()
+
+
+def _layout(channels: int) -> str:
+    return LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels} channels"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .audio_source import AudioError
+
 if TYPE_CHECKING:
     import av
 
@@ -25,6 +27,9 @@ class Resampler:
         Args:
             frame: decoded sound.
             heard: samples at its beginning that are used (None: all).
+
+        Raises:
+            AudioError: there is no way from its channels to the wanted ones.
         """
         import av
 
@@ -32,10 +37,17 @@ class Resampler:
         if self._resampler is None or kind != self._kind:
             yield from self.rest()
             self._kind = kind
-            self._resampler = av.AudioResampler("fltp", self._layout, self._sample_rate)
+            # Samples side by side: PyAV reads past the end of more than eight separate channels.
+            self._resampler = av.AudioResampler("flt", self._layout, self._sample_rate)
         surplus = 0 if heard is None else round((frame.samples - heard) * self._sample_rate / frame.sample_rate)
         frame.pts = None  # the resampler would fill gaps itself
-        pieces = [piece.to_ndarray().T for piece in self._resampler.resample(frame)]
+        try:
+            pieces = [_samples(piece) for piece in self._resampler.resample(frame)]
+        except av.error.FFmpegError as error:
+            raise AudioError(
+                f"the sound goes on in {frame.layout.name} at {frame.sample_rate} Hz, which cannot become "
+                f"{self._layout} at {self._sample_rate} Hz: convert it to one of the two first"
+            ) from error
         if pieces and surplus:
             pieces[-1] = pieces[-1][: max(0, len(pieces[-1]) - surplus)]
         yield from (piece for piece in pieces if len(piece))
@@ -44,5 +56,10 @@ class Resampler:
         """What is still held back."""
         if self._resampler is not None:
             for piece in self._resampler.resample(None):
-                yield piece.to_ndarray().T
+                yield _samples(piece)
             self._resampler = None
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    """Samples `[n, channels]` of a frame that has them side by side."""
+    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -39,6 +40,19 @@ def open_sound(source: Source) -> AudioSource:
     return FileAudio(source) if sound is None else sound
 
 
+class _Seekable:
+    """An open file for libsndfile, which a header with impossible sizes sends before the file's start: it stays."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.read, self.readinto = file.tell, file.read, file.readinto  # type: ignore[attr-defined]
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
 class SampleFile:
     """A file as an `AudioSource` through libsndfile: WAV, AIFF, W64, CAF and their like, and Ogg.
 
@@ -46,12 +60,14 @@ class SampleFile:
         sample_rate: Hz.
         channels: number of channels.
         length: samples of each channel that the file holds.
+        announced_seconds: the same in seconds.
         notes: none.
     """
 
     def __init__(self, source: Source, file: soundfile.SoundFile) -> None:
         self._source = source
         self.sample_rate, self.channels, self.length = file.samplerate, file.channels, file.frames
+        self.announced_seconds = self.length / self.sample_rate
         self.notes: list[str] = []
 
     @classmethod
@@ -64,7 +80,7 @@ class SampleFile:
             return None
         with open_bytes(source) as raw:
             try:
-                with soundfile.SoundFile(raw) as file:
+                with soundfile.SoundFile(_Seekable(raw)) as file:
                     partly = file.format in FOR_PYAV or (file.format == "OGG" and not is_plain_ogg)
                     if partly or not file.frames or not file.seekable():
                         return None
@@ -83,7 +99,7 @@ class SampleFile:
         import soundfile
 
         size = max(1, BLOCK_SAMPLES // self.channels)
-        with open_bytes(self._source) as raw, soundfile.SoundFile(raw) as file:
+        with open_bytes(self._source) as raw, soundfile.SoundFile(_Seekable(raw)) as file:
             file.seek(min(first, self.length))
             try:
                 while len(block := file.read(size, dtype="float32", always_2d=True)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...timebase import MAX_FRAME_RATE, exact_frame_rate
 
+LONGEST_PICTURE_SECONDS = 3600  # a picture that is said to last longer is a damaged number
 NEAR = Fraction(1, 100)  # share by which a measured rate may differ from a usual one that is meant
 USUAL_RATES = tuple(Fraction(rate) for rate in (5, 6, 8, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120))
 USUAL_RATES += tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
@@ -68,4 +69,4 @@ def constant_rate(stamps: Sequence[int], tick: Fraction, declared: Fraction | No
 
 
 def _within_limits(rate: Fraction) -> Fraction:
-    return min(rate, Fraction(MAX_FRAME_RATE))
+    return max(Fraction(1, LONGEST_PICTURE_SECONDS), min(rate, Fraction(MAX_FRAME_RATE)))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from .container import MAX_PIXELS, Packets, Source, open_container, seconds_of
+from ...errors import UserError
+from .container import JUMP_AHEAD_SECONDS, MAX_PIXELS, Packets, Source, name_of, open_container, seconds_of
 
 if TYPE_CHECKING:
     import av
@@ -51,13 +52,18 @@ def choose_tracks(source: Source) -> Tracks:
     """Look at the file's tracks: the default one of each kind, else the first one that can be decoded.
 
     Raises:
-        UserError: the file is no medium, or names other files.
+        UserError: the file is no medium, or names other files; its clock is damaged.
     """
     passed_over: list[str | None] = []
     with open_container(source) as container:
         pictures = [stream.index for stream in _in_order(container.streams.video)]
         sounds = [stream.index for stream in _in_order(container.streams.audio)]
     picture, sound = (_first_decodable(source, indices, passed_over) for indices in (pictures, sounds))
+    if picture and sound and abs(picture.first - sound.first) > JUMP_AHEAD_SECONDS:
+        raise UserError(
+            f"{name_of(source)} is damaged: its picture begins at {float(picture.first):.0f} s and its sound at "
+            f"{float(sound.first):.0f} s; get the whole file, or export it again."
+        )
     return Tracks(picture, sound, tuple(codec for codec in passed_over if codec), None in passed_over)
 
 

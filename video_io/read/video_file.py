@@ -68,10 +68,13 @@ class FileFrames:
         if count <= 0:
             raise UserError(f"There are no frames in {name_of(source)} from {start_seconds:g} s on: start earlier.")
         self.count = count
-        first = next(self._pictures(0))[1]
+        _, first = next(self._pictures(0), (0, None))
+        if first is None:
+            raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
         self._look = Look.of(first, self._pixel_aspect)
-        if self._look.is_hdr:
-            log.info("%s is HDR: it is brought to SDR.", name_of(source))
+        self.notes = [f"{name_of(source)} is HDR: it was brought to SDR."] if self._look.is_hdr else []
+        for note in self.notes:
+            log.info("%s", note)
         self.height, self.width, self.channels = self._look.pixels(first).shape
 
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:
@@ -203,11 +206,15 @@ class FileAudio:
         with open_container(source) as container:
             kinds = set(container.format.name.split(","))
             self._has_clock = not (WITHOUT_CLOCK & kinds) or self._tracks.picture is not None
-            frame = next(self._decoded(Packets(container, self._tracks.streams(container))))
-            self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
-            self.channels = frame.layout.nb_channels
+            frame = next(self._decoded(Packets(container, self._tracks.streams(container))), None)
+            if frame is None:  # alone it was decodable, together with the picture it is not: `blocks` says so
+                self.sample_rate, self._layout, self.channels = 48_000, "mono", 1
+            else:
+                self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
+                self.channels = frame.layout.nb_channels
             stream = container.streams[self._sound.index]
             declared = (stream.duration or 0) * tick_of(stream)
+            self.announced_seconds = float(declared) or max(0, container.duration or 0) / 1_000_000
             self._declared = declared if COUNTED & kinds or ("mp3" in kinds and self._mp3_is_counted()) else None
             self._end = None
             if WITH_EDIT_LIST in kinds and declared:
@@ -275,6 +282,11 @@ class FileAudio:
     def _check_end(self, packets: Packets, held: Fraction) -> None:
         with open_bytes(self._source) as file:
             early = packets.broken or ends_early(file)
+        if not held:
+            raise AudioError(
+                f"{name_of(self._source)} holds sound that is too damaged to be decoded: get the whole file, or "
+                "export it again"
+            )
         declared = self._declared or Fraction(0)
         short = held < declared - Fraction(GAP_SECONDS)
         if short and packets.damaged:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 UNFILLED = 0x7FF0_0000  # sizes from here on are what programs write that do not know them yet
-ROUND = 1_000_000  # and so are decimal round ones
+ROUND = 1_000_000  # and so are decimal round ones, from a billion on: shorter ones are counted by chance
 OGG_HEADER_BYTES = 27
 OGG_TAIL_BYTES = 1 << 17  # the longest page has 65,307
 EBML_HEADER, EBML_SEGMENT = 0x1A45DFA3, 0x18538067
@@ -15,7 +15,7 @@ EBML_HEADER, EBML_SEGMENT = 0x1A45DFA3, 0x18538067
 
 def size_is_filled_in(size: int) -> bool:
     """Whether a size in a header is one that somebody counted."""
-    return 0 < size < UNFILLED and size % ROUND != 0
+    return 0 < size < UNFILLED and (size < 1000 * ROUND or size % ROUND != 0)
 
 
 def ends_early(file: BinaryIO) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -45,12 +46,20 @@ class FittedAudio:
 
 
 def fit_audio(
-    sound: AudioSource, path: Path, fit: AudioFit, *, frames: int, frame_rate: Fraction, max_channels: int
+    sound: AudioSource,
+    path: Path,
+    fit: AudioFit,
+    *,
+    frames: int,
+    frame_rate: Fraction,
+    max_channels: int,
+    check: Callable[[], None] = lambda: None,
 ) -> FittedAudio | None:
     """Write `sound` to `path`, as long as `fit` says for `frames` frames at `frame_rate` per second.
 
     Channels beyond `max_channels` are left out, samples that are not numbers become silence; both are said in
-    the notes. Memory does not grow with the length. Returns None for a sound without samples.
+    the notes. Memory does not grow with the length. `check` is called often and may raise to interrupt. Returns
+    None for a sound without samples.
 
     Raises:
         AudioError: the sound cannot be read.
@@ -61,7 +70,7 @@ def fit_audio(
     if channels < sound.channels:
         notes.append(f"The sound has {sound.channels} channels; the format takes {max_channels}, the first are kept.")
     video_samples = samples_of_frames(frames, sample_rate=sound.sample_rate, frame_rate=frame_rate)
-    writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples)
+    writer = _RawWriter(channels, None if fit is AudioFit.KEEP_ALL else video_samples, check)
     with path.open("wb") as file:
         writer.copy(sound, file)
         if writer.written == 0:
@@ -87,15 +96,17 @@ def fit_audio(
 class _RawWriter:
     """Writes interleaved float32 up to a limit of samples per channel (None: no limit)."""
 
-    def __init__(self, channels: int, limit: int | None) -> None:
+    def __init__(self, channels: int, limit: int | None, check: Callable[[], None]) -> None:
         self.written = 0
         self.bad_samples = 0
         self._channels = channels
         self._limit = limit
+        self._check = check
 
     def copy(self, sound: AudioSource, file: BinaryIO) -> None:
         """Append `sound` until the limit."""
         for block in sound.blocks():
+            self._check()
             if self._limit is not None:
                 if self.written == self._limit:
                     return

@@ -13,9 +13,11 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 KEPT_LOG_LINES = 40
 POLL_SECONDS = 0.05
 PROBE_TIMEOUT_SECONDS = 60
+END_SECONDS = 5  # for what takes no time, unless something is wrong
 # Every encoder's line is "FLAGS NAME DESCRIPTION", the first letter its type. Other programs answer with a help text.
 ENCODER_FLAGS = re.compile(r"[VAS][F.][S.][X.][B.][D.]")
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would flash a console
@@ -147,7 +150,8 @@ class FfmpegProcess:
     """One ffmpeg process that is fed through stdin; used as a context manager, it never outlives the block.
 
     Its error output is drained by a thread that ends with the block, so that ffmpeg never blocks on it and a
-    broken pipe can name its reason.
+    broken pipe can name its reason. Another one feeds it, since no system lets a thread that writes to a pipe be
+    interrupted: whoever waits for a stuck ffmpeg still hears an interrupt.
     """
 
     def __init__(self, exe: str, arguments: Sequence[str]) -> None:
@@ -173,6 +177,10 @@ class FfmpegProcess:
         _widen(self._input)
         self._drain = threading.Thread(target=self._read_log, name="ffmpeg-log", daemon=True)
         self._drain.start()
+        self._chunks: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._fed: SimpleQueue[OSError | None] = SimpleQueue()
+        self._feeder = threading.Thread(target=self._feed, name="ffmpeg-feed", daemon=True)
+        self._feeder.start()
         return self
 
     def __exit__(
@@ -180,22 +188,44 @@ class FfmpegProcess:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait()
+        self._chunks.put(None)
+        try:
+            self._process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:  # a disk that does not answer holds even a killed process
+            log.warning("ffmpeg does not end; it is left to the system")
+            return
+        self._feeder.join()
         self._close_stdin()
         self._drain.join()
         self._errors.close()
 
-    def write(self, data: memoryview) -> None:
-        """Feed all of `data` (bytes) to ffmpeg.
+    def write(self, data: memoryview, check: Callable[[], None]) -> None:
+        """Feed all of `data` (bytes) to ffmpeg; `check` is called while it takes none and may raise to stop it.
 
         Raises:
             FfmpegError: ffmpeg has ended or closed its input.
         """
-        try:
-            while data.nbytes:
-                data = data[self._input.write(data) :]
-        except OSError as error:  # BrokenPipeError; EINVAL on Windows
-            raise self._failure() from error
+        self._chunks.put(data)
+        while True:
+            try:
+                error = self._fed.get(timeout=POLL_SECONDS)
+                break
+            except Empty:
+                check()
+        if error is not None:
+            raise self._failure(check) from error
+
+    def _feed(self) -> None:
+        """Write what is put into the queue, one answer for each."""
+        while (data := self._chunks.get()) is not None:
+            try:
+                while data.nbytes:
+                    data = data[self._input.write(data) :]
+            except OSError as error:  # BrokenPipeError; EINVAL on Windows
+                self._fed.put(error)
+            else:
+                self._fed.put(None)
+            del data  # the next frame is not made beside this one
 
     def finish(self, check: Callable[[], None]) -> None:
         """Close the input and wait for the end; `check` is called while waiting and may raise to stop it.
@@ -211,15 +241,16 @@ class FfmpegProcess:
             except subprocess.TimeoutExpired:
                 check()
         if self._process.returncode != 0:
-            raise self._failure()
+            raise self._failure(check)
 
-    def _failure(self) -> FfmpegError:
+    def _failure(self, check: Callable[[], None]) -> FfmpegError:
         """The error that tells why ffmpeg stopped (it has closed its input, so its end is near)."""
-        try:
-            self._process.wait(timeout=5)
-            self._drain.join(timeout=5)
-        except subprocess.TimeoutExpired:
-            return FfmpegError(None, self._lines)
+        deadline = time.monotonic() + END_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            check()
+            time.sleep(POLL_SECONDS)
+        if self._process.poll() is not None:
+            self._drain.join(timeout=END_SECONDS)
         return FfmpegError(self._process.returncode, self._lines)
 
     def _close_stdin(self) -> None:

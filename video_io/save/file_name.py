@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
+from ..durable import make_folder
 from .prefix import check_prefix, prefix_parts
 
 
@@ -50,7 +51,7 @@ def make_target(prefix: str, output_folder: Path, suffix: str) -> Target:
     root = Path(os.path.abspath(output_folder))  # noqa: PTH100  (resolve() would follow users' own links)
     folder = root.joinpath(*folders)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(
             f"The folder {folder} cannot be created ({error.strerror}): choose another filename_prefix or "

@@ -7,12 +7,16 @@ They go through a file in ffmpeg's own metadata format: as arguments they would 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
+
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _SPECIAL = re.compile(r"([=;#\\\n])")
 
 
@@ -20,12 +24,16 @@ def write_ffmetadata(path: Path, tags: Mapping[str, Any]) -> None:
     """Write `tags` to `path` in ffmpeg's ffmetadata format, every value as JSON, as core's nodes store them.
 
     The JSON is plain ASCII (other letters as \\u escapes) and strict: infinities and NaN, which the graph
-    editor's parser would stumble over, become null.
+    editor's parser would stumble over, become null. A value that JSON cannot hold is left out.
     """
     lines = [";FFMETADATA1"]
     for key, value in tags.items():
-        text = json.dumps(_strict(value), allow_nan=False)
-        lines.append(f"{_escape(str(key))}={_escape(text)}")
+        try:
+            text = json.dumps(_strict(value), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            log.warning("The metadata %r are not stored in the file: %s", key, error)
+            continue
+        lines.append(f"{_escape(_NO_TEXT.sub('?', str(key)))}={_escape(text)}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

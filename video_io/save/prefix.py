@@ -10,8 +10,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...errors import UserError
+from .workspace import WORKSPACE_PREFIX
 
 LONGEST_NAME_BYTES = 255  # of ext4, APFS and NTFS alike
+MOST_FOLDERS = 64
 COUNTER_TEXT = "_00001_"
 
 _DATE = re.compile(r"%date:([^%]*)%")
@@ -66,12 +68,17 @@ def _node_value(match: re.Match[str], prompt: Mapping[str, Any]) -> str:
     """The value that `%Node.widget%` stands for, fit for a file name; the variable itself if there is none."""
     title, widget = match.groups()
     nodes = [node for node in prompt.values() if isinstance(node, Mapping)]
-    named = [node for node in nodes if (node.get("_meta") or {}).get("title") == title]
+    named = [node for node in nodes if _mapping(node.get("_meta")).get("title") == title]
     for node in named + [node for node in nodes if node.get("class_type") == title]:
-        value = (node.get("inputs") or {}).get(widget)
+        value = _mapping(node.get("inputs")).get(widget)
         if isinstance(value, str | int | float):
             return _NOT_IN_VALUES.sub("_", str(value))
     return match.group()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What an API client sent where a mapping belongs."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def check_prefix(prefix: str) -> None:
@@ -88,6 +95,8 @@ def check_prefix(prefix: str) -> None:
             f"filename_prefix {prefix!r} leads out of the output folder: give a name inside it, without a drive, "
             "a leading slash or '..'."
         )
+    if len(parts) > MOST_FOLDERS:
+        raise UserError(f"filename_prefix has {len(parts) - 1} folders in each other: {MOST_FOLDERS} are the most.")
     for part in parts:
         _check_part(part)
 
@@ -101,6 +110,13 @@ def check_template(prefix: str) -> None:
 def _check_part(part: str) -> None:
     """Refuse a folder's or file's name that the system cannot have."""
     windows = os.name == "nt"
+    if part.lower().startswith(WORKSPACE_PREFIX):
+        raise UserError(
+            f"filename_prefix leads into a folder {WORKSPACE_PREFIX}…, which is for videos in the making and is "
+            "cleared: choose another name."
+        )
+    if any("\ud800" <= letter <= "\udfff" for letter in part):
+        raise UserError("filename_prefix holds half of a character (a surrogate), which no name can have: remove it.")
     if _CONTROL.search(part):
         raise UserError(f"filename_prefix holds a line break or another control character ({part!r}): remove it.")
     if windows and (_NOT_IN_WINDOWS_NAMES.search(part) or _WINDOWS_DEVICES.fullmatch(part) or part[-1] in ". "):

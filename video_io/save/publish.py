@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..durable import flush_file, flush_folder
 from .file_name import Target
 
 
 def publish(finished: Path, target: Target) -> Path:
     """Move a finished file to the target's next free name and return that; an existing file is never replaced.
 
+    It is on the disk before it has its name, and its name is before anybody hears of it.
+
     Raises:
         OSError: the file system refuses.
     """
+    flush_file(finished)
     counter = target.next_counter()
     while True:
         path = target.path(counter)
@@ -22,6 +26,7 @@ def publish(finished: Path, target: Target) -> Path:
         except FileExistsError:
             counter += 1
         else:
+            flush_folder(target.folder)
             return path
 
 

@@ -195,7 +195,8 @@ class VideoError(RuntimeError):
 
 def _picture_notes(job: _Job) -> list[str]:
     """What the format changes about the picture, in sentences."""
-    notes, source, layout = [], job.source, job.layout
+    source, layout = job.source, job.layout
+    notes: list[str] = list(getattr(source, "notes", ()))  # only files have any
     if (layout.width, layout.height) != (source.width, source.height):
         notes.append(
             f"{job.settings.format.name} cannot hold {source.width}×{source.height}: padded to "
@@ -223,6 +224,7 @@ def _prepare_audio(job: _Job, audio: Mapping[str, Any] | AudioSource | None) -> 
             frames=source.count,
             frame_rate=source.frame_rate,
             max_channels=codec.max_channels,
+            check=job.check,
         )
     except (AudioError, OSError) as error:
         path.unlink(missing_ok=True)  # it may have filled the disk
@@ -284,9 +286,14 @@ def _encode(job: _Job, sound: FittedAudio | None) -> int:
         for frame in islice(job.source.frames(), wanted):
             job.check()
             for band in packer.pack(frame):
-                process.write(band)
+                process.write(band, job.check)
             written += 1
             job.progress(written)
+        if not written:
+            raise UserError(
+                f"The video announces {wanted} frames and gives none: it is damaged, connect another one or export "
+                "it again."
+            )
         process.finish(job.check)
     if written != wanted:
         job.notes.append(f"The video gave {written} frames where {wanted} were announced.")

@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ...errors import UserError
+from ..durable import make_folder
 from ..save.workspace import WORKSPACE_PREFIX
 from .environment import DEFAULT_DAYS, FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
@@ -72,7 +73,7 @@ def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
     """
     for number in itertools.count(1):
         folder = root / f"{_stem(fingerprint)}-{number}"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         names = {path.name for path in folder.iterdir()}
         if (names and LOCK_NAME not in names) or (lock := claim(folder)) is None:
             continue

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from ..durable import crc32_of_file, flush_folder
+from ..durable import crc32_of_file, flush_folder, make_folder
 from .environment import FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
 from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_chain_hash
@@ -99,7 +99,7 @@ def open_run(
         UserError: the disk has too little space.
         OSError: the folder cannot be used.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     if limits is not None:
         _make_room(root, plan, limits)
     candidates = [

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from ...timebase import first_frame_at, samples_of_frames
+from ..durable import flush_folder
 from ..save.core_formats import core_format
 from ..save.file_name import Target
 from ..save.workspace import workspace
@@ -199,6 +200,7 @@ class StoredVideo:
             saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
             if isinstance(path, str | os.PathLike):
                 saved.path.replace(path)
+                flush_folder(Path(path).absolute().parent)
             else:
                 with saved.path.open("rb") as file:
                     shutil.copyfileobj(file, path)

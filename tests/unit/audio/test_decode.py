@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -266,6 +267,47 @@ def test_a_part_that_is_not_there_is_refused(
     with pytest.raises(UserError) as caught:
         decode_file(tmp_path / f"x.{suffix}", start, duration)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["flac", "opus"])
+def test_a_small_file_with_hours_in_it_is_read_as_far_as_is_asked_for(
+    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = tmp_path / f"hour.{codec}"
+    minute = tmp_path / ("minute.flac" if codec == "flac" else "minute.ogg")
+    silence = ["-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo:d=60"]
+    run_ffmpeg(*silence, *(["-c:a", "libopus", "-b:a", "6k"] if codec == "opus" else []), str(minute))
+    if codec == "flac":
+        run_ffmpeg("-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo:d=3600", str(hour))
+    else:
+        run_ffmpeg("-stream_loop", "599", "-i", str(minute), "-c", "copy", str(hour))  # ten hours
+    blocks = 0
+
+    def counted() -> None:
+        nonlocal blocks
+        blocks += 1
+
+    assert decode_file(hour, 1, 2, folder=tmp_path, on_block=counted).seconds == 2
+    assert blocks < 500
+    blocks, free = 0, 10**8
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 0, free))
+    with pytest.raises(UserError, match=r"GB when it is decoded, and the disk of .* has 0\.1 GB left"):
+        decode_file(hour, folder=tmp_path, on_block=counted)
+    assert blocks == 0
+    assert decode_file(hour, 0, 60, folder=tmp_path).seconds == 60
+
+
+def test_a_header_that_announces_what_the_file_cannot_hold_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.flac"
+    run_ffmpeg("-f", "lavfi", "-i", "sine=d=3:r=48000", str(path))
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff\xff\xff\xff"  # STREAMINFO's number of samples
+    path.write_bytes(content)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 0, 10**6))
+    with pytest.raises(UserError, match=r"breaks off: it holds 3\.00"):
+        decode_file(path, folder=tmp_path)
 
 
 def test_an_interrupt_comes_through_and_ffmpeg_ends(golden_dir: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ...support import known_frames as known
-from ...support.mutants import WANTED, damaged, odd_documents
+from ...support.damaged_data import WANTED, damaged, odd_documents
 
 MUTANTS = WANTED or 40
 

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -58,6 +59,57 @@ def interrupt_after(calls: int):
 def test_an_interrupt_leaves_nothing(save, output, calls):
     with pytest.raises(Interrupted):
         save(media.make_pictures(20, 32, 32), media.make_sound(1.0), check=interrupt_after(calls))
+    assert list(output.iterdir()) == []
+
+
+def test_a_video_without_the_frames_that_it_announces_is_refused(save, output):
+    class Empty:
+        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
+
+        def frames(self):
+            return iter(())
+
+    with pytest.raises(UserError, match="announces 10 frames and gives none"):
+        save(Empty())
+    assert list(output.iterdir()) == []
+
+
+HANGS = {
+    "stopped": "os.kill(os.getpid(), 19)",  # SIGSTOP
+    "reads nothing": "import time; time.sleep(60)",
+    "never ends": "sys.stdin.buffer.read(); import time; time.sleep(60)",
+    "closes its input": "sys.stdin.buffer.close(); os.close(0); import time; time.sleep(60)",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a batch file there is another process than the one that is ended")
+@pytest.mark.parametrize("kind", HANGS)
+def test_an_interrupt_comes_through_while_ffmpeg_hangs(save, output, fake_ffmpeg, kind):
+    before = set(psutil.Process().children(recursive=True))
+    fake_ffmpeg("if '-encoders' in arguments: sys.exit(subprocess.run([real, *arguments]).returncode)\n" + HANGS[kind])
+    began = time.monotonic()
+
+    def check() -> None:
+        if time.monotonic() > began + 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        save(media.make_pictures(60, 256, 256), media.make_sound(1.0), check=check)
+    assert time.monotonic() - began < 4
+    assert list(output.iterdir()) == []
+    assert not set(psutil.Process().children(recursive=True)) - before
+
+
+def test_an_interrupt_comes_through_while_the_sound_is_read(save, output):
+    class Endless:
+        sample_rate, channels, notes = 48_000, 1, ()
+
+        def blocks(self):
+            while True:
+                yield np.zeros((1000, 1), np.float32)
+
+    with pytest.raises(Interrupted):
+        save(media.make_pictures(2, 32, 32), Endless(), check=interrupt_after(20), fit=AudioFit.KEEP_ALL)
     assert list(output.iterdir()) == []
 
 

@@ -58,3 +58,16 @@ def test_the_same_save_twice_gives_the_same_bytes(save):
 def test_infinities_become_null_because_the_editor_reads_strict_json(tmp_path):
     write_ffmetadata(tmp_path / "tags", {"prompt": {"a": float("inf"), "b": [1, (2.5, float("nan"))]}})
     assert (tmp_path / "tags").read_text() == ';FFMETADATA1\nprompt={"a": null, "b": [1, [2.5, null]]}\n'
+
+
+def test_what_is_no_text_or_no_json_is_cleaned_or_left_out(save):
+    deep: list = []
+    for _ in range(5_000):
+        deep = [deep]
+    tags = {"a\ud800\x00\n": "\ud800", "workflow": WORKFLOW, "deep": deep, "object": object(), "prompt": [1]}
+    decoded = decode(save(media.make_pictures(2, 16, 16), tags=tags).path)
+    assert json.loads(decoded.tags["workflow"]) == WORKFLOW
+    assert json.loads(decoded.tags["prompt"]) == [1]
+    assert json.loads(decoded.tags["a???"]) == "\ud800"
+    assert "deep" not in decoded.tags
+    assert "object" not in decoded.tags

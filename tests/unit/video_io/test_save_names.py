@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import os
+import stat
 import threading
 
 import pytest
@@ -192,3 +194,68 @@ def test_only_old_workspaces_are_removed(tmp_path):
         remove_leftovers(tmp_path, age_seconds=-1)
         assert not mine.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("x/" * 1500 + "y", "1500 folders"),
+        ("x\\" * 100 + "y", "100 folders"),
+        (".infinitetalk-save-abc/y", "is cleared"),
+        ("a/.InfiniteTalk-Save-/y", "is cleared"),
+        (".infinitetalk-save-y", "is cleared"),
+        ("a/\ud800", "half of a character"),
+    ],
+)
+def test_a_prefix_that_would_do_harm_gets_a_sentence(prefix, words):
+    for check in (check_prefix, check_template):
+        with pytest.raises(UserError, match=words) as caught:
+            check(prefix)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("meta", [None, "text", 1, [], {"title": ["x"]}, {"title": "KSampler"}])
+@pytest.mark.parametrize("inputs", [None, "text", 1, [], {"seed": {}}])
+def test_nodes_that_are_none_as_an_editor_sends_them_do_not_matter(meta, inputs):
+    prompt = {"1": {"class_type": "KSampler", "_meta": meta, "inputs": inputs}, "2": "no node", "3": PROMPT["1"]}
+    assert expand_prefix("%KSampler.seed%", 1, 1, NOW, prompt) == "42"
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_anybody_hears(tmp_path, monkeypatch):
+    seen = []
+    for module, name in ((os, "fsync"), (os, "link")):
+        real = getattr(module, name)
+
+        def noted(*arguments, _real=real, _name=name):
+            folder = _name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+            seen.append("folder" if folder else _name)
+            return _real(*arguments)
+
+        monkeypatch.setattr(module, name, noted)
+    target = make_target("a/b/video", tmp_path / "output", ".mp4")
+    assert seen == ["folder"] * 3
+    seen.clear()
+    finished = tmp_path / "output" / "finished"
+    finished.write_bytes(b"x")
+    publish(finished, target)
+    assert seen == (["fsync", "link", "folder"] if os.name != "nt" else ["fsync"])
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
+def test_a_network_disk_without_flushing_takes_files(save, monkeypatch, code):
+    def refuse(descriptor):
+        raise OSError(code, "no such call here")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert save(media.make_pictures(2, 16, 16)).path.is_file()
+
+
+def test_a_disk_that_loses_the_file_while_flushing_is_named(save, output, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    output.mkdir()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="cannot be written to"):
+        save(media.make_pictures(2, 16, 16))
+    assert list(output.iterdir()) == []

@@ -133,3 +133,15 @@ def test_deep_frames_are_packed_on_their_whole_range(save):
             yield np.full((16, 16, 3), 32896, np.uint16)
 
     assert torch.from_numpy(decode(save(Deep(), format="mkv ffv1").path).frames.copy()).unique().tolist() == [128]
+
+
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67", "bt709"])
+def test_hdr_is_said_where_the_video_is_saved(save, tmp_path, transfer):
+    path = tmp_path / "x.mkv"
+    marks = f"setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc:range=tv"
+    picture = ["-f", "lavfi", "-i", "color=gray:size=32x32:duration=0.2,format=yuv420p10le"]
+    subprocess.run([find_ffmpeg(), "-v", "error", *picture, "-vf", marks, "-c:v", "ffv1", path], check=True)
+    notes = save(FileFrames(path)).notes
+    assert [note for note in notes if "HDR" in note] == (
+        [] if transfer == "bt709" else ["x.mkv is HDR: it was brought to SDR."]
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from fractions import Fraction
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from infinitetalk.errors import UserError
 from infinitetalk.timebase import exact_frame_rate
 from infinitetalk.video_io.read.image_frames import ImageFrames
+from infinitetalk.wanvideo import resolution
 from infinitetalk.wanvideo.color import match_colors
 from infinitetalk.wanvideo.masks import box_masks, half_masks, token_masks
 from infinitetalk.wanvideo.pictures import Pictures
@@ -185,3 +187,29 @@ def test_a_picture_with_pixels_that_are_no_numbers_gets_a_sentence():
 def test_a_mask_is_no_picture():
     with pytest.raises(UserError, match="1 channel"):
         pictures(torch.zeros(1, 16, 16, 1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(5_000, 1), (1, 5_000), (4_000, 2)])
+@pytest.mark.skipif(os.name == "nt", reason="no peak of memory")
+def test_a_strip_is_cropped_before_it_is_scaled(height: int, width: int):
+    import resource
+
+    from infinitetalk.wanvideo.masks import token_masks
+
+    strip = torch.linspace(0, 1, height * width).reshape(height, width, 1).expand(-1, -1, 3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    shown = cover_and_crop(strip, 320, 320)[0]
+    masks = torch.zeros(2, height, width)
+    masks[0], masks[1, height // 2, width // 2] = 1, 1
+    token_masks(masks, 2, (height, width), (320, 320))
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100_000_000
+    assert shown.shape == (320, 320, 3)
+    assert (shown - 0.5).abs().max() < 0.1  # its middle
+
+
+@pytest.mark.parametrize("size", [(333, 200), (64, 640), (97, 480)])
+def test_cropping_first_is_the_same_picture(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    picture = torch.rand(*size, 3, generator=torch.Generator().manual_seed(0))
+    whole = cover_and_crop(picture, 256, 192)
+    monkeypatch.setattr(resolution, "STRIP", 0)
+    assert (cover_and_crop(picture, 256, 192) - whole).abs().max() < 1.01 / 255

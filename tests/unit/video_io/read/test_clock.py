@@ -164,3 +164,23 @@ def test_a_part_begins_where_it_is_told_in_both(tmp_path: Path, sources):
     heard = np.concatenate(list(sound.blocks()))[:, 0]
     assert len(heard) == 48_000
     assert abs(media.samples_late(heard, files.samples_of(sources[1])[96_000:144_000, 0])) <= 1
+
+
+@pytest.mark.parametrize("kept", ["lt(t,1)+gt(t,2.9)", "not(mod(n,3))"])
+def test_a_video_as_browsers_record_it_is_read_by_its_time_stamps(tmp_path: Path, kept: str):
+    """Without an index, without a duration, clusters of unknown size, pictures when there are new ones."""
+    picture = [*files.counter(4), "-i", files.voice(tmp_path, 4), "-vf", f"select='{kept}'", "-fps_mode", "vfr"]
+    codecs = ["-c:v", "libvpx", "-crf", "4", "-b:v", "2M", "-deadline", "realtime", "-c:a", "libopus"]
+    path = files.ffmpeg_to_pipe(tmp_path / "x.webm", *picture, *codecs, "-f", "webm", "-live", "1")
+    frames = FileFrames(path)
+    shown, now = times(path), np.arange(frames.count) / float(frames.frame_rate)
+    written = np.array([number / 25 for number in range(100) if _taken(kept, number)])
+    wanted = written[np.maximum(np.searchsorted(written, now + 2e-3, side="right") - 1, 0)]
+    assert np.abs(shown - wanted).max() < 2 * LEVELS
+    assert frames.count / frames.frame_rate == pytest.approx(4, abs=0.13)
+    assert np.array_equal(next(frames.frames(frames.count - 2)), list(frames.frames())[-2])
+    assert decode_file(path).seconds == pytest.approx(4, abs=0.03)
+
+
+def _taken(expression: str, number: int) -> bool:
+    return not number % 3 if "mod" in expression else number < 25 or number > 72

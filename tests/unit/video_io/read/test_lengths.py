@@ -72,6 +72,20 @@ def test_channels_that_change_on_the_way_become_those_of_the_start(tmp_path: Pat
     assert length(sound) == pytest.approx(4, abs=0.04)
 
 
+@pytest.mark.parametrize("channels", [9, 16, 24])
+@pytest.mark.parametrize("name", ["x.mov", "x.mka"])
+def test_more_than_eight_channels_come_back_to_the_sample(tmp_path: Path, channels: int, name: str):
+    source = files.voice(tmp_path, 0.5, channels=channels)
+    files.ffmpeg("-i", source, "-c:a", "pcm_s16le", tmp_path / name)
+    assert np.array_equal(decode_file(tmp_path / name).samples.numpy().T, files.samples_of(source))
+
+
+def test_a_part_that_cannot_be_brought_to_the_first_ones_channels_gets_a_sentence(tmp_path: Path):
+    parts = [encoded(tmp_path, f"{n}.ogg", 1, 48_000, n, "-c:a", "libvorbis") for n in (6, 9)]
+    with pytest.raises(UserError, match=r"goes on in 9 channels at 48000 Hz, which cannot become 5\.1"):
+        decode_file(files.joined(tmp_path / "all.ogg", *parts))
+
+
 @pytest.mark.parametrize("kind", ["flac", "wav", "aiff", "au", "w64", "caf"])
 def test_a_file_from_a_pipe_is_read_to_the_sample(tmp_path: Path, kind: str):
     source = files.voice(tmp_path, 4, 24_000)
@@ -143,3 +157,13 @@ def test_nothing_is_known_of_a_stub(tmp_path: Path, content: bytes):
     path.write_bytes(content)
     with path.open("rb") as file:
         assert ends_early(file) in (True, False)
+
+
+@pytest.mark.parametrize("millions", [1, 3])
+def test_a_wav_of_a_round_size_that_breaks_off_is_refused(tmp_path: Path, millions: int):
+    whole, path = tmp_path / "whole.wav", tmp_path / "x.wav"
+    soundfile.write(whole, np.zeros(500_000 * millions, np.int16), 48_000)
+    assert decode_file(whole).length == 500_000 * millions
+    path.write_bytes(whole.read_bytes()[:-200_000])
+    with pytest.raises(UserError, match="breaks off"):
+        decode_file(path)
