@@ -14,7 +14,6 @@ from ..support.golden_job import Nobody, padded
 from ..support.shapes import largest_difference
 
 LATENT_TOLERANCE, FRAME_TOLERANCE = 2e-3, 5e-4
-WINDOW_FRAMES, MOTION_FRAMES = 33, 5
 GOLDEN = Path(__file__).parents[1] / "golden" / "flashtalk.safetensors.xz"
 
 
@@ -27,27 +26,27 @@ def golden() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def loop(golden, single, models):
     """The sampler's loop with FlashTalk's settings."""
-    from infinitetalk.wanvideo.guider import Guidance
-    from infinitetalk.wanvideo.keyframe import KeyframeEncoder
     from infinitetalk.wanvideo.model.hooks import attach
-    from infinitetalk.wanvideo.sampling import Models, Prompts, SamplerSettings, WindowLoop, with_shift
+    from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop, with_shift
+    from infinitetalk.wanvideo.settings import SamplerSettings
     from infinitetalk.wanvideo.voices import Voices
 
+    settings = SamplerSettings(
+        seed=0, steps=4, shift=5.0, sampler_name="lcm", scheduler="simple", text_cfg=1.0, audio_cfg=1.0,
+        window_frames=33, motion_frames=5, color_correction=1.0,
+    )  # fmt: skip
     voice = golden["audio"].float()
     picture = golden["image"][None].float() / 255
     text = [(padded(single["context"]), {})]
-    patched = with_shift(attach(models.model, models.infinitetalk, 1.0, two_speakers=False), 5.0)
+    patched = with_shift(attach(models.model, models.infinitetalk, 1.0, two_speakers=False), settings.shift)
     return WindowLoop(
-        Models(patched, models.infinitetalk, models.vae),
-        KeyframeEncoder(models.vae, FixedClip(single["clip_fea"].float()), WINDOW_FRAMES),
-        lambda _: picture,
-        Voices([voice], [voice[:0]], [], frame_rate=Fraction(25)),
-        None,
+        Models(patched, models.infinitetalk, models.vae, FixedClip(single["clip_fea"].float())),
         Prompts(text, text),
-        Guidance(text_cfg=1.0, audio_cfg=1.0),
-        SamplerSettings(seed=0, steps=4, shift=5.0, sampler_name="lcm", scheduler="simple", color_correction=1.0),
-        MOTION_FRAMES,
-        Nobody(),
+        settings,
+        picture=lambda _: picture,
+        voices=Voices([voice], [voice[:0]], [], frame_rate=Fraction(25)),
+        faces=None,
+        observer=Nobody(),
         noise=lambda window, _: golden["noise"][window][:1].float(),
     )
 
@@ -91,7 +90,7 @@ def test_simple_with_shift_5_are_flashtalks_timesteps(loop):
 def test_three_windows_equal_the_formulas(golden, loop, models):
     from infinitetalk.wanvideo.windows import plan_windows
 
-    windows = plan_windows(len(golden["audio"]), WINDOW_FRAMES, MOTION_FRAMES)
+    windows = plan_windows(len(golden["audio"]), loop.settings.window_frames, loop.settings.motion_frames)
     count = len(golden["latent_final"])
     for index, ours in enumerate(with_given_noise(loop, golden["noise"]).run(windows[:count])):
         latent = models.model.model.process_latent_in(ours.latent)[0]
