@@ -27,14 +27,12 @@ def golden() -> dict[str, torch.Tensor]:
 def loop(golden, single, models):
     """The sampler's loop with FlashTalk's settings."""
     from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.origin import FLASHTALK_SETTINGS
     from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop, with_shift
     from infinitetalk.wanvideo.settings import SamplerSettings
     from infinitetalk.wanvideo.voices import Voices
 
-    settings = SamplerSettings(
-        seed=0, steps=4, shift=5.0, sampler_name="lcm", scheduler="simple", text_cfg=1.0, audio_cfg=1.0,
-        window_frames=33, motion_frames=5, color_correction=1.0,
-    )  # fmt: skip
+    settings = SamplerSettings(**FLASHTALK_SETTINGS)
     voice = golden["audio"].float()
     picture = golden["image"][None].float() / 255
     text = [(padded(single["context"]), {})]
