@@ -26,7 +26,7 @@ def golden() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def loop(golden, single, models):
     """The sampler's loop with FlashTalk's settings."""
-    from infinitetalk.wanvideo.model.hooks import attach
+    from infinitetalk.wanvideo.model.audio_patches import attach
     from infinitetalk.wanvideo.model.origin import FLASHTALK_SETTINGS
     from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop, with_shift
     from infinitetalk.wanvideo.settings import SamplerSettings

@@ -106,6 +106,16 @@ def test_newer_scaled_checkpoints_name_their_layers_in_the_header(comfy_core, pa
     assert not [record for record in caplog.records if "audio_cross" in record.getMessage()]
 
 
+def test_a_header_that_cannot_be_read_gets_a_sentence(comfy_core, parts, tmp_path):
+    from infinitetalk.errors import UserError
+
+    path = tmp_path / "model.safetensors"
+    for header in ("{", "[]", '{"layers": 3}'):
+        save_file({**parts[0], **parts[1]}, path, metadata={"_quantization_metadata": header})
+        with pytest.raises(UserError, match="_quantization_metadata cannot be read"):
+            base_of(path)
+
+
 def test_a_base_can_be_kept_in_fp8(comfy_core, merged):
     from infinitetalk.wanvideo.model.merged import load_base
 
@@ -199,6 +209,7 @@ def test_what_is_no_index_gets_a_sentence(comfy_core, tmp_path, content):
     [
         ({"patch_embedding.weight": torch.zeros(256, 16, 1, 2, 2)}, "a text-to-video model"),
         ({"patch_embedding.weight": torch.zeros(256, 48, 1, 2, 2)}, "a model of 48 input channels"),
+        ({"patch_embedding.weight": torch.zeros(256)}, "a model of 0 input channels"),
         ({}, "no image embedding"),
     ],
 )

@@ -86,7 +86,13 @@ def _without_audio(metadata: Mapping[str, str]) -> dict[str, str]:
     """The header's texts, with the base's layers only."""
     texts = dict(metadata)
     if QUANTIZATION in texts:
-        stored = json.loads(texts[QUANTIZATION])
-        stored["layers"] = {name: how for name, how in stored["layers"].items() if not is_audio_part(f"{name}.")}
+        try:
+            stored = json.loads(texts[QUANTIZATION])
+            stored["layers"] = {name: how for name, how in stored["layers"].items() if not is_audio_part(f"{name}.")}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"The file's header does not say how its layers are stored ({QUANTIZATION} cannot be read): download it "
+                "again."
+            ) from error
         texts[QUANTIZATION] = json.dumps(stored)
     return texts
