@@ -91,8 +91,8 @@ def _without_audio(metadata: Mapping[str, str]) -> dict[str, str]:
             stored["layers"] = {name: how for name, how in stored["layers"].items() if not is_audio_part(f"{name}.")}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
-                f"The file's header does not say how its layers are stored ({QUANTIZATION} cannot be read): download it "
-                "again."
+                f"The file's header does not say how its layers are stored ({QUANTIZATION} cannot be read): download "
+                "it again."
             ) from error
         texts[QUANTIZATION] = json.dumps(stored)
     return texts
