@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .audio import InfiniteTalkAudioEmbeds, InfiniteTalkLoadAudio, InfiniteTalkWav2VecLoader, register_model_folder
-from .model_loader import InfiniteTalkModelLoader
+from .model_loader import InfiniteTalkMergedModelLoader, InfiniteTalkModelLoader
 from .sampler import InfiniteTalkSampler
 from .save_video import SaveVideoWithAudio
 from .speaker_masks import InfiniteTalkSpeakerMasks
@@ -16,6 +16,7 @@ NODES: list[type[io.ComfyNode]] = [
     InfiniteTalkLoadAudio,
     InfiniteTalkAudioEmbeds,
     InfiniteTalkModelLoader,
+    InfiniteTalkMergedModelLoader,
     InfiniteTalkSpeakerMasks,
     InfiniteTalkSampler,
     InfiniteTalkSyncPlot,

@@ -121,6 +121,9 @@ class InfiniteTalkSampler(CheckedNode):
             clip_vision=clip_vision,
             speaker_masks=speaker_masks,
         )
+        misfit = infinitetalk.model.origin.misfit(job.settings)
+        if misfit:
+            say_here(misfit)
         store = sample_to_disk(
             job,
             runs_folder(),
@@ -130,7 +133,8 @@ class InfiniteTalkSampler(CheckedNode):
         )
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
-        return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done)
+        ui = {"text": [misfit]} if misfit else None
+        return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done, ui=ui)
 
 
 def _check_size(resolution: Resolution, height: int, width: int) -> None:

@@ -1,12 +1,19 @@
 // What a node reports as text when it has finished stays on the node: the length of the video on Audio Embeds; on the
-// save node facts about the file, and the warning that its sound is missing.
+// save node facts about the file, and the warning that its sound is missing; on the loaders whose weights a file holds;
+// on the sampler the warning that its settings are those of other weights.
 //
 // The server's progress text cannot do this: newer editors take it away as soon as the job has ended.
 
 import { app } from "../../scripts/app.js";
 
 // Of two lines and of three, with the margins that the editor leaves around them; longer texts scroll.
-const HEIGHTS = { InfiniteTalkAudioEmbeds: 55, SaveVideoWithAudio: 68 };
+const HEIGHTS = {
+  InfiniteTalkAudioEmbeds: 55,
+  InfiniteTalkMergedModelLoader: 68,
+  InfiniteTalkModelLoader: 55,
+  InfiniteTalkSampler: 68,
+  SaveVideoWithAudio: 68,
+};
 const WIDGET = "report";
 const STYLE = {
   font: "11px sans-serif",

@@ -20,7 +20,7 @@ FILES = {
     "CLIPLoader",
     "CLIPVisionLoader",
 }
-FILES |= {"InfiniteTalkModelLoader", "InfiniteTalkWav2VecLoader"}
+FILES |= {"InfiniteTalkModelLoader", "InfiniteTalkMergedModelLoader", "InfiniteTalkWav2VecLoader"}
 
 
 @pytest.mark.parametrize("file", API_WORKFLOWS, ids=lambda file: file.stem)

@@ -112,6 +112,16 @@ def test_two_speakers_follow_their_own_voices(speaker: None, client: ComfyClient
         assert others_r < measure.OTHERS_R
 
 
+def test_four_steps_of_lcm_talk_too(speaker: None, client: ComfyClient, tmp_path: Path):
+    """SoulX-FlashTalk's settings, with fresh noise at every step, on the weights of the demo."""
+    clip = Clip.held_out(0, SECONDS)
+    talk = Talk.made(
+        client, clip, tmp_path, steps=4, sampler_name="lcm", scheduler="simple", shift=5.0, color_correction=1.0
+    )
+    assert measure.pearson(talk.opening, talk.drive) >= measure.MEAN_R
+    assert abs(measure.correlation_over_lags(talk.opening, talk.drive).best_lag) <= measure.LAG_FRAMES
+
+
 def test_more_audio_guidance_opens_the_mouth_wider(talks: list[Talk], client: ComfyClient, tmp_path: Path):
     more = [Talk.made(client, talk.clip, tmp_path, audio_cfg=2 * CARTOON_SAMPLER["audio_cfg"]) for talk in talks]
     usual_opening, wider = (np.mean([t.opening[t.drive > measure.OPEN].mean() for t in made]) for made in (talks, more))

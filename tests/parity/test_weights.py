@@ -95,10 +95,15 @@ def test_gguf(comfy_core, weights, tmp_path, kind, tolerance):
     ("keys", "kind"),
     [
         (["patch_embedding.weight", "blocks.0.self_attn.q.weight"], "a video model"),
-        (["patch_embedding.weight", "blocks.0.audio_cross_attn.proj.weight"], "a whole video model with InfiniteTalk"),
         (["diffusion_model.blocks.0.self_attn.q.lora_A.weight"], "a LoRA"),
         (["lora_unet_blocks_0.lora_down.weight", "lora_unet_blocks_0.alpha"], "a LoRA"),
         (["audio_proj.proj1.weight", "blocks.0.audio_cross_attn.q_norm.weight"], "LongCat"),
+        (
+            ["patch_embedding.weight", "casual_audio_encoder.weights", "audio_injector.injector.0.q.weight"],
+            "Wan 2.2 S2V",
+        ),
+        (["patch_embedding.weight", "audio_proj.audio_proj_glob_1.layer.bias"], "HuMo"),
+        (["proj_model.proj.weight", "audio_processor.blocks.0.cross_attn.processor.k_proj.weight"], "FantasyTalking"),
         (["blocks.0.self_attn.q.weight._data"], "a whole model quantized with quanto"),
         (["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight"], "a text encoder"),
         (["wav2vec2.feature_extractor.conv_layers.0.conv.weight"], "a wav2vec2 model"),
@@ -112,6 +117,16 @@ def test_other_files_are_called_by_their_name(comfy_core, tmp_path, keys, kind):
     path = tmp_path / "file.safetensors"
     save_file({key: torch.zeros(4, 4) for key in keys}, path)
     with pytest.raises(UserError, match=rf"file\.safetensors is {kind}.*load InfiniteTalk's own weights"):
+        loaded(path)
+
+
+def test_fantasytalkings_own_file_is_called_by_its_name(comfy_core, tmp_path):
+    from infinitetalk.errors import UserError
+
+    path = tmp_path / "fantasytalking_model.ckpt"
+    processors = {"blocks.0.cross_attn.processor.k_proj.weight": torch.zeros(4, 4)}
+    torch.save({"proj_model": {"proj.weight": torch.zeros(4, 4)}, "audio_processor": processors}, path)
+    with pytest.raises(UserError, match=r"is FantasyTalking, not InfiniteTalk weights"):
         loaded(path)
 
 

@@ -33,9 +33,23 @@ STAND_INS: dict[str, Callable[[], Weights]] = {
 }
 
 
+FLASHTALK = "SoulX-FlashTalk-14B"
+
+
+def write_flashtalk(folder: Path) -> None:
+    """A merged model in shards: the base and the audio part of the other stand-ins."""
+    import torch
+
+    from .merged_models import shards
+
+    weights = tiny_models.wan_transformer(TinyWan(), 1) | tiny_models.infinitetalk(TinyInfiniteTalk(), 2)
+    shards(folder, {name: torch.from_numpy(values) for name, values in weights.items()})
+
+
 def write_stand_ins(base: Path) -> None:
     """Fill a ComfyUI base folder with models, media, and the extension that lets core load the small encoders."""
     write_media(base / "input", SPEECH_SECONDS)
     for name, make in STAND_INS.items():
         tiny_models.write(base / "models" / f"{name}.safetensors", make())
+    write_flashtalk(base / "models" / "diffusion_models" / FLASHTALK)
     shutil.copytree(EXTENSION, base / "custom_nodes" / EXTENSION.name)

@@ -66,7 +66,8 @@ def test_the_editor_graph_is_the_api_graph(pair: tuple[dict[str, Any], dict[str,
 
 def test_model_downloads_name_the_chosen_file(graph: dict[str, Any]):
     offered = {n["type"]: n for n in graph["nodes"] if "models" in n["properties"]}
-    loaders = {n["type"] for n in graph["nodes"] if "Loader" in n["type"]}
+    # A model in shards is a folder, and the editor offers single files: the notes say where it is.
+    loaders = {n["type"] for n in graph["nodes"] if "Loader" in n["type"]} - {"InfiniteTalkMergedModelLoader"}
     assert set(offered) == loaders
     for node in offered.values():
         for model in node["properties"]["models"]:

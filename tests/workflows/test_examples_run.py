@@ -54,6 +54,7 @@ TALK = Promise(frames=math.ceil(SPEECH_SECONDS * 25))
 PROMISES = {
     "talking_picture": TALK,
     "talking_picture_lightx2v": TALK,
+    "talking_picture_flashtalk": TALK,
     "two_speakers": TALK,
     "dubbing": TALK,
     "long_narration": TALK,

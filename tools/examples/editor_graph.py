@@ -22,7 +22,10 @@ ROOMY = {
     "SaveVideoWithAudio": 420,
 }  # fmt: skip
 # What nodes grow to by a run, with a preview, a line of text, a player: room that their group leaves them.
-AFTER_A_RUN = {"InfiniteTalkAudioEmbeds": 275, "InfiniteTalkSampler": 940, "SaveVideoWithAudio": 750}
+AFTER_A_RUN = {
+    "InfiniteTalkAudioEmbeds": 275, "InfiniteTalkMergedModelLoader": 190, "InfiniteTalkSampler": 940,
+    "SaveVideoWithAudio": 750,
+}  # fmt: skip
 # Widgets that the editor adds behind one of the node's own, with the value that it writes for them.
 FILE_BUTTON, FIXED_SEED = "image", "fixed"
 COLUMN_GAP, NODE_GAP, GROUP_GAP, GROUP_SIDE, GROUP_HEAD, TOP = 20, 26, 20, 20, 40, -10

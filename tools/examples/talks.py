@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.editor_graph import EditorGraph, Model
+from examples.editor_graph import EditorGraph, Model, Node, Output
 from examples.notes import Notes, add_notes
 
 BLUE, GREEN, GOLD, PURPLE = "#3f789e", "#88aa88", "#b58b2a", "#a1309b"
@@ -26,6 +26,9 @@ LIGHTX2V = Model(
     f"{KIJAI}/WanVideo_comfy/resolve/main/Lightx2v",
 )  # fmt: skip
 
+FLASHTALK = "SoulX-FlashTalk-14B/diffusion_pytorch_model.safetensors.index.json"
+"""The list of the model's shards; the editor cannot offer a folder for download, so the notes say where it is."""
+
 NEGATIVE = ", ".join(
     ("overexposed, blurry, subtitles, watermark, low quality", "deformed face, deformed hands, extra fingers",
      "frozen picture")
@@ -44,6 +47,8 @@ class Talk:
     """With the lightx2v LoRA on, and its settings."""
     two_speakers: bool = False
     dubbing: bool = False
+    flashtalk: bool = False
+    """With SoulX-FlashTalk in place of base and InfiniteTalk, and its settings."""
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
@@ -62,23 +67,27 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     voices = [graph.add("InfiniteTalkLoadAudio", "Speech", audio="speech.flac")]
     wav2vec = graph.add("InfiniteTalkWav2VecLoader", "Load Wav2Vec", loads=WAV2VEC)
     embeds = graph.add("InfiniteTalkAudioEmbeds", "Audio Embeds", wav2vec=wav2vec, audio_1=voices[0])
-    base = graph.add("UNETLoader", "Wan 2.1 I2V 14B", loads=I2V)
-    weights = graph.add("InfiniteTalkModelLoader", "Load InfiniteTalk", loads=example.infinitetalk)
+    base, weights, loaders = _base_and_weights(graph, example)
     vae = graph.add("VAELoader", "Load VAE", loads=VAE)
     encoder = graph.add("CLIPLoader", "Load text encoder", loads=UMT5, type="wan")
     positive = graph.add("CLIPTextEncode", "Prompt", clip=encoder, text=example.prompt)
-    negative = graph.add("CLIPTextEncode", "Negative prompt", clip=encoder, text=NEGATIVE)
+    prompts = [positive]
+    if not example.flashtalk:  # without guidance nobody reads it
+        prompts.append(graph.add("CLIPTextEncode", "Negative prompt", clip=encoder, text=NEGATIVE))
     vision = graph.add("CLIPVisionLoader", "Load CLIP Vision", loads=CLIP_H)
     sampler = graph.add(
         "InfiniteTalkSampler", "InfiniteTalk Sampler", infinitetalk=weights, audio_embeds=embeds, vae=vae,
-        positive=positive, negative=negative, clip_vision=vision, seed=42,
+        clip_vision=vision, seed=42, **dict(zip(("positive", "negative"), prompts, strict=False)),
         **({"source_video": seen} if example.dubbing else {"image": seen}),
         **(FAST if example.fast else {}), **example.sampler,
     )  # fmt: skip
     save = graph.add("SaveVideoWithAudio", "Save Video With Audio", video=sampler, filename_prefix=example.prefix)
-    title = "Fast: lightx2v LoRA" if example.fast else "Fast: lightx2v LoRA (off)"
-    lora = graph.add("LoraLoaderModelOnly", title, loads=LIGHTX2V, off=not example.fast, model=base)
-    graph.connect(lora, sampler, "model")
+    if example.flashtalk:
+        graph.connect(base, sampler, "model")
+    else:
+        title = "Fast: lightx2v LoRA" if example.fast else "Fast: lightx2v LoRA (off)"
+        loaders.insert(1, graph.add("LoraLoaderModelOnly", title, loads=LIGHTX2V, off=not example.fast, model=base))
+        graph.connect(loaders[1], sampler, "model")
     masks = []
     if example.two_speakers:
         voices.append(graph.add("InfiniteTalkLoadAudio", "Speech, right", audio="speech_2.flac"))
@@ -86,13 +95,13 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         voices[0].title = "Speech, left"
         masks = [graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)]
         graph.connect(masks[0], sampler, "speaker_masks")
-    add_notes(graph, Notes(example.name, "talking", example.note_heights))
+    add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
     graph.column(540)
-    graph.group("Models", GREEN, [base, lora, weights, vae, vision, encoder, wav2vec])
+    graph.group("Models", GREEN, [*loaders, vae, vision, encoder, wav2vec])
     graph.column(440)
-    graph.group("Prompt", GOLD, [positive, negative])
+    graph.group("Prompt", GOLD, prompts)
     graph.group("What the mouth follows", PURPLE, [*masks, embeds])
     graph.column(440)
     graph.group("Sampling", BLUE, [sampler])
@@ -100,10 +109,31 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     graph.group("Saving", BLUE, [save])
 
 
+def _base_and_weights(graph: EditorGraph, example: Talk) -> tuple[Node, Node | Output, list[Node]]:
+    """The base, InfiniteTalk's part, and the nodes that load them."""
+    if example.flashtalk:
+        merged = graph.add("InfiniteTalkMergedModelLoader", "SoulX-FlashTalk 14B", model=FLASHTALK)
+        return merged, merged["infinitetalk"], [merged]
+    base = graph.add("UNETLoader", "Wan 2.1 I2V 14B", loads=I2V)
+    weights = graph.add("InfiniteTalkModelLoader", "Load InfiniteTalk", loads=example.infinitetalk)
+    return base, weights, [base, weights]
+
+
 HEAD_AND_SHOULDERS = "A person looks into the camera and talks, head and shoulders, natural gestures, soft light."
 TALKS = (
     Talk("talking_picture", HEAD_AND_SHOULDERS),
     Talk("talking_picture_lightx2v", HEAD_AND_SHOULDERS, fast=True),
+    Talk(
+        "talking_picture_flashtalk",
+        "A person is talking. Only the foreground characters are moving, the background remains static.",
+        flashtalk=True,
+        sampler={
+            "resolution": "custom", "width": 448, "height": 768, "steps": 4, "text_cfg": 1.0, "audio_cfg": 1.0,
+            "sampler_name": "lcm", "scheduler": "simple", "shift": 5.0, "window_frames": 33, "motion_frames": 5,
+            "color_correction": 1.0,
+        },
+        prefix="InfiniteTalk/flashtalk", note_heights=(240, 220, 400),
+    ),
     Talk(
         "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
         infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(220, 220, 400),

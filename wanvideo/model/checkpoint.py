@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...errors import UserError, plain_text
-from ...weight_files import count_numbered, own_tensors, reason_of, refuse_pages_and_pointers, refuse_unusable
+from ...weight_files import count_numbered, refuse_unusable
 from ..windows import AUDIO_WINDOW
-from .gguf_file import read_gguf
+from .merged import is_merged, refuse_other_bases
 from .modules import HEAD_DIM, LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
+from .origin import origin_of
+from .weights import open_weights
 
 log = logging.getLogger(__name__)
 
-StateDict = dict[str, Tensor]
+StateDict = Mapping[str, Tensor]
 
 NEEDED = (
     "load InfiniteTalk's own weights (for example Wan2_1-InfiniTetalk-Single_fp16.safetensors or "
     "Wan2_1-InfiniteTalk_Single_Q8.gguf)"
 )
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 SCALE_SUFFIXES = (".scale_weight", ".weight_scale")
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 MOST_BLOCKS = 128
@@ -35,10 +36,12 @@ MOST_BLOCKS = 128
 
 
 def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatcher:
-    """Read an InfiniteTalk or MultiTalk weight file.
+    """Read InfiniteTalk's own weights: a file of them, or their part of a merged model.
+
+    Of a merged model nothing else leaves the disk, and no more memory is taken than the part needs.
 
     Args:
-        path: `.safetensors`, `.pt`/`.pth`/`.bin` (read with `weights_only`) or `.gguf`.
+        path: see `open_weights`.
         disable_dynamic: take core's plain patcher also where it has one for dynamic VRAM; core asks for it when it
             makes a copy that can be compiled.
 
@@ -47,22 +50,31 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
         become fp16, which holds them without loss but for their scales).
 
     Raises:
-        UserError: the file is no InfiniteTalk weight file, or not a whole one.
+        UserError: the file holds no InfiniteTalk weights, or not all of them.
     """
-    state = _strip_prefix(_read(path))
-    refuse_other_models(path.name, state)
-    config = config_from(path.name, state)
+    state = open_weights(path, NEEDED)
+    layout = state.layout()
+    refuse_other_models(path.name, layout)
+    merged = is_merged(layout)
+    if merged:
+        refuse_other_bases(path.name, layout)
+    origin = origin_of(path, state.metadata, merged)
+    config = config_from(path.name, layout)
     # Shapes first, without numbers: what the file does not hold is never allocated.
-    shapes = InfiniteTalk(config, comfy.ops.manual_cast, device="meta").state_dict()
-    _check_complete(path.name, state, shapes)
-    state = {key: dequantized(path.name, state, key) for key in shapes}
-    for key, tensor in state.items():
-        refuse_unusable(path.name, key, tensor)
+    _check_complete(path.name, layout, InfiniteTalk(config, comfy.ops.manual_cast, device="meta").state_dict())
+    stored = layout["audio_proj.proj1.weight"].dtype
+    dtype = torch.float16 if stored in FP8 else stored
     offload_device = comfy.model_management.unet_offload_device()
-    dtype = state["audio_proj.proj1.weight"].dtype
     model = InfiniteTalk(config, comfy.ops.manual_cast, device=offload_device, dtype=dtype)
-    model.load_state_dict(state)
-    log.info("InfiniteTalk: %s, %d blocks of width %d, %s", plain_text(path.name), config.blocks, config.dim, dtype)
+    model.origin = origin
+    for key, parameter in model.state_dict().items():  # one by one: a second copy of all would be as large again
+        tensor = dequantized(path.name, state, key)
+        refuse_unusable(path.name, key, tensor)
+        parameter.copy_(tensor)
+    log.info(
+        "InfiniteTalk: %s is %s, %d blocks of width %d, %s. %s",
+        plain_text(path.name), origin.name, config.blocks, config.dim, dtype, origin.advice,
+    )  # fmt: skip
     # Core's own kind of patcher, which main.py may exchange after the import. A single plain one would make core load
     # everything in the old way, and throw these weights out for every VAE decode.
     newest = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)
@@ -71,27 +83,6 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
     )
     patcher.cached_patcher_init = (load_infinitetalk, (path,))  # how core makes a copy for another GPU
     return patcher
-
-
-def _read(path: Path) -> StateDict:
-    refuse_pages_and_pointers(path)
-    if path.suffix.lower() == ".gguf":
-        return read_gguf(path)
-    try:
-        content = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except Exception as error:
-        raise UserError(
-            f"{path.name} cannot be read as a weight file ({type(error).__name__}: {reason_of(error)}): download it "
-            f"again, and {NEEDED}."
-        ) from error
-    return own_tensors(content, path.name)
-
-
-def _strip_prefix(state: StateDict) -> StateDict:
-    for prefix in PREFIXES:
-        if any(key.startswith(prefix) for key in state):
-            return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
 
 
 def refuse_other_models(name: str, state: StateDict) -> None:
@@ -113,13 +104,15 @@ def _other_kind(state: StateDict) -> str | None:
 
     signs = (
         ("a whole model quantized with quanto", has("._data") or has("quanto")),
-        ("LongCat-Video-Avatar", has("audio_cross_attn.q_norm")),
+        ("LongCat-Video-Avatar", has("audio_cross_attn.q_norm") or has("pre_audio_crs_attn_norm")),
+        ("FantasyTalking", has("proj_model.") and has("processor.")),
+        ("Wan 2.2 S2V", has("casual_audio_encoder.") or has("audio_injector.")),
+        ("HuMo", has("audio_proj_glob_") or has("audio_cross_attn_wrapper.")),
         ("a LoRA", has("lora_A.") or has("lora_down") or has(".lora_up") or has(".alpha")),
         (
-            "a whole video model with InfiniteTalk merged in",
-            has("patch_embedding.") and has("audio_cross_attn."),
+            "a video model (a base DiT)",
+            not has("audio_cross_attn.") and (has("patch_embedding.") or has("double_blocks.")),
         ),
-        ("a video model (a base DiT)", has("patch_embedding.") or has("double_blocks.")),
         ("a text encoder", has("shared.weight") or has("token_embd.weight") or has("embed_tokens")),
         ("a wav2vec2 model", has("feature_extractor.conv_layers")),
         ("a CLIP vision model", has("vision_model.") or has("visual.transformer")),

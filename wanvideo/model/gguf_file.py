@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,32 +29,69 @@ STRING, ARRAY, UINT32 = 8, 9, 4
 MOST_ENTRIES = 2**20
 """Entries of metadata in all; the vocabularies of language models have a quarter of that."""
 DEEPEST_ARRAY = 4
-MOST_AXES = 4
+MOST_AXES = 5
+"""Of the weight of a convolution over frames, which merged files have; ggml itself knows 4."""
 USUAL_ALIGNMENT = 32
 
 
-def read_gguf(path: Path) -> dict[str, Tensor]:
-    """All tensors of the file as fp16, dequantized one by one.
+class GgufTensors(Mapping[str, Tensor]):
+    """The tensors of a GGUF file as fp16, each dequantized when it is asked for.
 
     GGUF stores the axes from the last to the first.
-
-    Raises:
-        UserError: the file is not GGUF, is cut off, or holds a type that the `gguf` package cannot read.
     """
-    with path.open("rb") as file:
-        magic = file.read(len(GGUF_MAGIC))
-    if magic != GGUF_MAGIC:
-        raise UserError(
-            f"{path.name} ends in .gguf but is none (it begins with {magic!r}): download it again, or give a "
-            ".safetensors file its own ending back."
-        )
-    content = np.memmap(path, np.uint8, "r")
-    try:
-        return {entry.name: _dequantized(content, entry) for entry in Header(content.data).tensors()}
-    except (ValueError, NotImplementedError, IndexError, KeyError, struct.error) as error:
-        raise UserError(
-            f"{path.name} cannot be read as GGUF ({reason_of(error)}): download it again, or use a Q8_0 file."
-        ) from error
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            UserError: the file is not GGUF, or is cut off.
+        """
+        with path.open("rb") as file:
+            magic = file.read(len(GGUF_MAGIC))
+        if magic != GGUF_MAGIC:
+            raise UserError(
+                f"{path.name} ends in .gguf but is none (it begins with {magic!r}): download it again, or give a "
+                ".safetensors file its own ending back."
+            )
+        self._file_name = path.name
+        self._content = np.memmap(path, np.uint8, "r")
+        with self._readable():
+            header = Header(self._content.data)
+            self._entries = {entry.name: entry for entry in header.tensors()}
+        self.title = header.title
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The axes of each tensor, from the first to the last."""
+        return {name: entry.shape for name, entry in self._entries.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """`[*shape]` fp16.
+
+        Raises:
+            UserError: its type is one that the `gguf` package cannot read.
+        """
+        entry = self._entries[name]
+        with self._readable():
+            return _dequantized(self._content, entry)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, NotImplementedError, IndexError, KeyError, struct.error) as error:
+            raise UserError(
+                f"{self._file_name} cannot be read as GGUF ({reason_of(error)}): download it again, or use a Q8_0 file."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -74,6 +113,8 @@ class Header:
         self._content = content
         self._place = len(GGUF_MAGIC)
         self._entries = 0
+        self.title = ""
+        """What the file calls itself; known when its tensors are."""
 
     def tensors(self) -> list[Entry]:
         """Where each tensor lies.
@@ -89,6 +130,8 @@ class Header:
             key, (kind,) = self._text(), self._numbers("<I")
             if (key, kind) == ("general.alignment", UINT32):
                 (alignment,) = self._numbers("<I")
+            elif (key, kind) == ("general.name", STRING):
+                self.title = self._text()
             else:
                 self._skip_value(kind, DEEPEST_ARRAY)
         described = [(self._text(), *self._shape_kind_offset()) for _ in range(self._counted(tensors))]

@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..windows import AUDIO_WINDOW, LATENT_STRIDE
+from .origin import INFINITETALK
 from .speakers import key_coordinates, rotate
 
 HEAD_DIM = 128
@@ -176,6 +177,9 @@ class AudioBlock(nn.Module):
 
 class InfiniteTalk(nn.Module):
     """All of InfiniteTalk's own weights, beside a Wan 2.1 I2V model that core owns."""
+
+    origin = INFINITETALK
+    """Whose weights these are."""
 
     def __init__(self, config: InfiniteTalkConfig, operations: Any, **factory: Any) -> None:
         super().__init__()
