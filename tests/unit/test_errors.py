@@ -14,7 +14,7 @@ from infinitetalk.errors import LONGEST_TEXT, UserError, plain_lines, plain_text
         ("abc\u202egpj.exe", "abc\\u202egpj.exe"),
         ("two\nlines\r\n\tand more", "two lines and more"),
         ("\u2028one", "one"),
-        ("说话 的 脸　é😀", "说话 的 脸　é😀"),
+        ("\u8bf4\u8bdd \u7684 \u8138\u3000\u00e9\U0001f600", "\u8bf4\u8bdd \u7684 \u8138\u3000\u00e9\U0001f600"),
         ("C:\\models\\a.gguf", "C:\\models\\a.gguf"),
     ],
 )
