@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from ..audio.options import COMBINE, PRECISIONS
 from ..errors import UserError
 from ..timebase import exact_frame_rate
+from .advanced import folds
 from .checked import CheckedNode
 from .feedback import progress_callback
 from .folders import temp_folder
@@ -198,6 +199,7 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
     """Turns speech into what moves the lips."""
 
     @classmethod
+    @folds("fps", "max_frames")
     def define_schema(cls) -> io.Schema:
         """Ids, names and defaults are public: they never change."""
         more = [io.Audio.Input(f"audio_{i}", optional=True, tooltip=_voice_tooltip(i)) for i in (2, 3, 4)]

@@ -9,13 +9,20 @@ from comfy_api.latest import io
 
 from ..wanvideo.resolution import LONGEST_SIDE, Resolution
 from ..wanvideo.windows import END_PADDINGS
+from .advanced import folds
 from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
 
 NODE_ID = "InfiniteTalkSampler"
 IMAGE_OUTPUT = 1
 """Index of the IMAGE output."""
+ADVANCED = (
+    "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",
+    "end_padding", "resume",
+)  # fmt: skip
+"""Inputs that newer editors fold."""
 
 
+@folds(*ADVANCED)
 def sampler_schema() -> io.Schema:
     """Schema of the InfiniteTalk Sampler; ids are public for ever."""
     return io.Schema(

@@ -23,6 +23,7 @@ from ..video_io.save.audio_fit import AudioFit
 from ..video_io.save.file_name import make_target
 from ..video_io.save.formats import FORMATS, format_named
 from ..video_io.save.prefix import check_template, expand_prefix
+from .advanced import folds
 from .checked import CheckedNode
 from .known import refusal
 from .sockets import CATEGORY
@@ -43,6 +44,7 @@ class SaveVideoWithAudio(CheckedNode):
     _silent_saves: ClassVar[Counter[str | None]] = Counter()  # by prefix: how often the wanted sound was left out
 
     @classmethod
+    @folds("audio_bitrate", "if_audio_fails", "save_metadata")
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs; ids are public for ever."""
         return io.Schema(

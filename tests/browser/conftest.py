@@ -76,6 +76,24 @@ def page_of_editor(browser: Any, comfy_server: ComfyServer, editor_files: Path |
     opened.page.close()
 
 
+@pytest.fixture(scope="session")
+def page_of_nodes_2(browser: Any, comfy_server: ComfyServer, newest_editor_files: Path) -> Iterator[Any]:
+    """The newest editor with Nodes 2.0, opened once: tests use `nodes_2`."""
+    from graph_editor.editor import Editor
+
+    opened = Editor(browser, comfy_server.url, newest_editor_files, nodes_2=True)
+    yield opened
+    opened.page.close()
+
+
+@pytest.fixture
+def nodes_2(page_of_nodes_2: Any) -> Iterator[Any]:
+    """The newest editor with Nodes 2.0; exceptions that nobody caught in the page fail the test."""
+    page_of_nodes_2.errors.clear()
+    yield page_of_nodes_2
+    assert page_of_nodes_2.errors == []
+
+
 @pytest.fixture
 def editor(page_of_editor: Any) -> Iterator[Any]:
     """The open editor; exceptions that nobody caught in the page fail the test."""

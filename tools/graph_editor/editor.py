@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, Error, Page, Playwright, Route
 
 MISSING_MODELS = "Comfy.Workflow.ShowMissingModelsWarning"
+NODES_2 = "Comfy.VueNodes.Enabled"
 SETTINGS = {"Comfy.TutorialCompleted": True, MISSING_MODELS: False}
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PLAYWRIGHT_CHANNELS = ("chrome", "msedge")  # playwright knows where they lie on Windows and macOS
@@ -65,10 +66,21 @@ HELPERS = """() => {
             app.graph.add(node);
         },
         select(type) {
+            tests.center(type);
+            app.canvas.selectNode(nodeOfType(type));
+        },
+        idOf: (type) => String(nodeOfType(type).id),
+        center(type) {
             app.canvas.ds.scale = 0.5;  // room for the toolbox over the tallest node
             app.canvas.centerOnNode(nodeOfType(type));
-            app.canvas.selectNode(nodeOfType(type));
             app.canvas.setDirty(true, true);
+        },
+        shownWidgets(type) {
+            const node = nodeOfType(type);
+            if (!LiteGraph.vueNodesMode)
+                return node.widgets.filter((widget) => node.isWidgetVisible(widget)).map((widget) => widget.name);
+            const labels = `[data-node-id="${node.id}"] [data-testid=widget-layout-field-label]`;
+            return [...document.querySelectorAll(labels)].map((label) => label.textContent.trim());
         },
         reports: () => Object.fromEntries(app.graph.nodes
             .map((node) => [node.type, node.widgets?.find((widget) => widget.name === "report")?.element.innerText])
@@ -147,11 +159,20 @@ class Editor:
         url: the ComfyUI server.
         files: another editor's files in place of those that the server has.
         locale: language of the editor.
+        nodes_2: nodes drawn by the page (Nodes 2.0, what new users of newer editors see), not on the canvas.
         page: more arguments for the browser's page, such as its size.
     """
 
-    def __init__(self, browser: Browser, url: str, files: Path | None = None, locale: str = "en", **page: Any) -> None:
-        body = json.dumps({**SETTINGS, "Comfy.Locale": locale}).encode()
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        files: Path | None = None,
+        locale: str = "en",
+        nodes_2: bool = False,
+        **page: Any,
+    ) -> None:
+        body = json.dumps({**SETTINGS, "Comfy.Locale": locale, NODES_2: nodes_2}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{url}/api/settings", data=body, method="POST")).close()
         self.errors: list[str] = []
         """Exceptions that nobody caught in the page."""
@@ -206,6 +227,16 @@ class Editor:
     def names(self) -> dict[str, dict[str, Any]]:
         """Title and the names of inputs, outputs and widgets as the editor shows them, by node type."""
         return self._call("names")
+
+    def shown_widgets(self, node_type: str) -> list[str]:
+        """Names of the widgets that a person sees on the only node of this type."""
+        return self._call("shownWidgets", node_type)
+
+    def press_show_advanced(self, node_type: str) -> None:
+        """Press the bar below a node that shows or hides its advanced inputs (Nodes 2.0 only)."""
+        self._call("center", node_type)
+        node_id = self._call("idOf", node_type)
+        self.page.locator(f'[data-node-id="{node_id}"] [data-testid=advanced-inputs-button]').click()
 
     def help_page(self, node_type: str, title: str) -> str:
         """Text of the help page that the node's toolbox opens, once its title is there."""

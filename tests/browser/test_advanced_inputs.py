@@ -1,0 +1,45 @@
+"""Inputs that few people touch are folded in Nodes 2.0, behind the editor's own switch; the canvas shows them all."""
+
+from __future__ import annotations
+
+import pytest
+from graph_editor.editor import Editor
+
+SEED_WIDGET = "control_after_generate"  # the editor's own, behind a seed
+SHOWN = {
+    "InfiniteTalkSampler": {"resolution", "seed", "steps", "text_cfg", "audio_cfg", "shift", "color_correction"},
+    "SaveVideoWithAudio": {"fps", "filename_prefix", "format", "crf", "audio_fit"},
+    "InfiniteTalkAudioEmbeds": {"combine", "normalize_loudness"},
+}
+FOLDED = {
+    "InfiniteTalkSampler": {
+        "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",
+        "end_padding", "resume",
+    },
+    "SaveVideoWithAudio": {"audio_bitrate", "if_audio_fails", "save_metadata"},
+    "InfiniteTalkAudioEmbeds": {"fps", "max_frames"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("node_type", SHOWN)
+def test_advanced_inputs_are_folded_until_somebody_wants_them(nodes_2: Editor, node_type: str):
+    nodes_2.new()
+    nodes_2.add(node_type)
+
+    assert shown(nodes_2, node_type) == SHOWN[node_type]
+    nodes_2.press_show_advanced(node_type)
+    assert shown(nodes_2, node_type) == SHOWN[node_type] | FOLDED[node_type]
+
+
+@pytest.mark.parametrize("node_type", SHOWN)
+def test_the_canvas_shows_every_input(editor: Editor, node_type: str):
+    editor.new()
+    editor.add(node_type)
+
+    assert shown(editor, node_type) == SHOWN[node_type] | FOLDED[node_type]
+
+
+def shown(editor: Editor, node_type: str) -> set[str]:
+    """Names of the widgets that a person sees, once there are any."""
+    editor.wait_until(f"() => tests.shownWidgets('{node_type}').length > 0")
+    return {*editor.shown_widgets(node_type)} - {SEED_WIDGET}
