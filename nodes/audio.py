@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, m
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
     from ..audio.wav2vec import Wav2VecEncoder
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "InfiniteTalkAudioEmbeds",
@@ -239,6 +242,12 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
                     max=10_000_000,
                     tooltip="Longest video in frames; 0 takes all of the audio.",
                 ),
+                io.Audio.Input(
+                    "soundtrack",
+                    optional=True,
+                    tooltip="The sound for the file in place of the voices' mix: the song whose voice alone is "
+                    "connected above, or the recording that was split into speakers.",
+                ),
             ],
             outputs=[
                 InfiniteTalkAudio.Output(
@@ -269,10 +278,12 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
         normalize_loudness: bool = True,
         fps: float = 25.0,
         max_frames: int = 0,
+        soundtrack: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Encode all voices that are connected."""
         from ..audio.audio_clip import AudioClip
         from ..audio.embeds import embed_voices
+        from ..audio.soundtrack import with_soundtrack
 
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}
         embeds = embed_voices(
@@ -285,14 +296,22 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
             progress=progress_callback(),
             folder=temp_folder(),
         )
-        return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps, ui={"text": [_embeds_facts(embeds)]})
+        notes: list[str] = []
+        if soundtrack is not None:
+            clip = AudioClip.from_audio(soundtrack, "soundtrack")
+            embeds, notes = with_soundtrack(embeds, clip, temp_folder())
+        facts = _embeds_facts(embeds, notes)
+        return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps, ui={"text": [facts]})
 
 
-def _embeds_facts(embeds: AudioEmbeds) -> str:
-    """What web/report.js shows on the node: the log's line, and what it means in seconds and for how many speakers."""
+def _embeds_facts(embeds: AudioEmbeds, notes: list[str]) -> str:
+    """What web/report.js shows on the node: what is wrong (logged here), the log's line, and what that means."""
+    for note in notes:
+        log.warning("%s", note)
     speakers = "1 speaker" if embeds.speakers == 1 else f"{embeds.speakers} speakers"
     facts = f"{float(embeds.frames / embeds.frame_rate):.2f} s, {embeds.fps:g} fps, {speakers}"
-    return f"Audio embeds created, actual frames: {embeds.frames}\n{facts}"
+    warnings = [f"WARNING: {note}" for note in notes]
+    return "\n".join([*warnings, f"Audio embeds created, actual frames: {embeds.frames}", facts])
 
 
 def _voice_tooltip(voice: int) -> str:

@@ -58,6 +58,7 @@ PROMISES = {
     "two_speakers": TALK,
     "dubbing": TALK,
     "long_narration": TALK,
+    "song": replace(TALK, sound="song.flac"),
     "images_and_sound": Promise(LENGTH, size=(512, 512)),
     "text_to_video": Promise(LENGTH, fps=16.0, sound=None),
     "image_to_video": Promise(LENGTH, fps=16.0),

@@ -34,8 +34,16 @@ def write_media(folder: Path, seconds: float | None = None) -> None:
     speech = speech if seconds is None else speech[: round(seconds * rate)]
     soundfile.write(folder / "speech.flac", speech, rate)
     soundfile.write(folder / "speech_2.flac", speech[::-1], rate)
+    soundfile.write(folder / "vocals.flac", speech, rate)
+    soundfile.write(folder / "song.flac", 0.5 * (speech + _chord(len(speech), rate)), rate)
     for name in ("video.mp4", "pose.mp4", "face.mp4"):
         write_video(folder / name, face, speech, rate)
+
+
+def _chord(samples: int, rate: int) -> np.ndarray:
+    """What stands for music, `[T, 1]` in ±1."""
+    time = np.arange(samples)[:, None] / rate
+    return np.sin(2 * np.pi * time * [220.0, 277.2, 329.6]).mean(axis=1, keepdims=True)
 
 
 def write_video(file: Path, picture: Image.Image, sound: np.ndarray, rate: int) -> None:

@@ -49,6 +49,8 @@ class Talk:
     dubbing: bool = False
     flashtalk: bool = False
     """With SoulX-FlashTalk in place of base and InfiniteTalk, and its settings."""
+    song: bool = False
+    """A voice without its music for the mouth, the song for the file."""
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
@@ -64,7 +66,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         seen = graph.add("LoadVideo", "Video to dub", file="video.mp4")
     else:
         seen = graph.add("LoadImage", "Picture", image="two_people.png" if example.two_speakers else "face.png")
-    voices = [graph.add("InfiniteTalkLoadAudio", "Speech", audio="speech.flac")]
+    voices = [graph.add("InfiniteTalkLoadAudio", "Speech", audio="vocals.flac" if example.song else "speech.flac")]
     wav2vec = graph.add("InfiniteTalkWav2VecLoader", "Load Wav2Vec", loads=WAV2VEC)
     embeds = graph.add("InfiniteTalkAudioEmbeds", "Audio Embeds", wav2vec=wav2vec, audio_1=voices[0])
     base, weights, loaders = _base_and_weights(graph, example)
@@ -95,6 +97,10 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         voices[0].title = "Speech, left"
         masks = [graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)]
         graph.connect(masks[0], sampler, "speaker_masks")
+    if example.song:
+        voices[0].title = "Voice alone"
+        voices.append(graph.add("InfiniteTalkLoadAudio", "Song", audio="song.flac"))
+        graph.connect(voices[1], embeds, "soundtrack")
     add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
@@ -145,5 +151,9 @@ TALKS = (
     Talk(
         "long_narration", HEAD_AND_SHOULDERS, fast=True, sampler={"color_correction": 1.0},
         prefix="InfiniteTalk/narration", note_heights=(250, 220, 400),
+    ),
+    Talk(
+        "song", "A person sings into the camera, head and shoulders, expressive, soft light.", fast=True, song=True,
+        sampler={"color_correction": 1.0}, prefix="InfiniteTalk/song", note_heights=(290, 250, 400),
     ),
 )  # fmt: skip
