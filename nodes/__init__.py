@@ -9,12 +9,14 @@ from .model_loader import InfiniteTalkMergedModelLoader, InfiniteTalkModelLoader
 from .sampler import InfiniteTalkSampler
 from .save_video import SaveVideoWithAudio
 from .speaker_masks import InfiniteTalkSpeakerMasks
+from .split_speakers import InfiniteTalkSplitSpeakers
 from .sync_plot import InfiniteTalkSyncPlot
 
 NODES: list[type[io.ComfyNode]] = [
     InfiniteTalkWav2VecLoader,
     InfiniteTalkLoadAudio,
     InfiniteTalkAudioEmbeds,
+    InfiniteTalkSplitSpeakers,
     InfiniteTalkModelLoader,
     InfiniteTalkMergedModelLoader,
     InfiniteTalkSpeakerMasks,

@@ -10,7 +10,17 @@ from pathlib import Path, PurePath
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("audio", "nodes", "sync", "video_io", "wanvideo")
 """Where the library and its nodes lie, beside the modules of the root."""
-COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfyui_version", "folder_paths", "latent_preview", "nodes", "server"}
+COMFYUI = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "comfyui_version",
+    "folder_paths",
+    "latent_preview",
+    "nodes",
+    "server",
+}
 """Names under which ComfyUI's own modules are imported."""
 
 

@@ -1,5 +1,5 @@
-// What a node reports as text when it has finished stays on the node: the length of the video on Audio Embeds; on the
-// save node facts about the file, and the warning that its sound is missing; on the loaders whose weights a file holds;
+// What a node reports as text when it has finished stays on the node: the length of the video on Audio Embeds; who
+// speaks on Split Speakers; on the save node facts about the file, and the warning that its sound is missing; on the loaders whose weights a file holds;
 // on the sampler the warning that its settings are those of other weights.
 //
 // The server's progress text cannot do this: newer editors take it away as soon as the job has ended.
@@ -12,6 +12,7 @@ const HEIGHTS = {
   InfiniteTalkMergedModelLoader: 68,
   InfiniteTalkModelLoader: 55,
   InfiniteTalkSampler: 68,
+  InfiniteTalkSplitSpeakers: 55,
   SaveVideoWithAudio: 68,
 };
 const WIDGET = "report";
@@ -56,8 +57,10 @@ app.registerExtension({
     // Texts and players are no inputs: the editor would send its player to the server, for which that is another job,
     // and pressing Run once more would save the same video again.
     const { addDOMWidget, onExecuted } = nodeType.prototype;
+    const inputs = { ...nodeData.input?.required, ...nodeData.input?.optional };
     nodeType.prototype.addDOMWidget = function (name, type, element, options) {
-      return addDOMWidget.call(this, name, type, element, { ...options, serialize: false });
+      const shown = name in inputs ? options : { ...options, serialize: false };
+      return addDOMWidget.call(this, name, type, element, shown);
     };
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.apply(this, arguments);

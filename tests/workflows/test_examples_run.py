@@ -56,6 +56,7 @@ PROMISES = {
     "talking_picture_lightx2v": TALK,
     "talking_picture_flashtalk": TALK,
     "two_speakers": TALK,
+    "interview": TALK,
     "dubbing": TALK,
     "long_narration": TALK,
     "song": replace(TALK, sound="song.flac"),

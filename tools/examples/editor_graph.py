@@ -18,13 +18,13 @@ TITLE_HEIGHT, SLOT_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 30, 20, 24, 14
 # Nodes that need more room than slots and widgets: text fields, pictures, players, what is told while they work.
 ROOMY = {
     "LoadImage": 340, "LoadVideo": 300, "CLIPTextEncode": 170, "InfiniteTalkLoadAudio": 220,
-    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 190, "InfiniteTalkSampler": 690,
-    "SaveVideoWithAudio": 420,
+    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 190, "InfiniteTalkSplitSpeakers": 250,
+    "InfiniteTalkSampler": 690, "SaveVideoWithAudio": 420,
 }  # fmt: skip
 # What nodes grow to by a run, with a preview, a line of text, a player: room that their group leaves them.
 AFTER_A_RUN = {
     "InfiniteTalkAudioEmbeds": 275, "InfiniteTalkMergedModelLoader": 190, "InfiniteTalkSampler": 940,
-    "SaveVideoWithAudio": 750,
+    "InfiniteTalkSplitSpeakers": 310, "SaveVideoWithAudio": 750,
 }  # fmt: skip
 # Widgets that the editor adds behind one of the node's own, with the value that it writes for them.
 FILE_BUTTON, FIXED_SEED = "image", "fixed"

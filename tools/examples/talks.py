@@ -33,6 +33,7 @@ NEGATIVE = ", ".join(
     ("overexposed, blurry, subtitles, watermark, low quality", "deformed face, deformed hands, extra fingers",
      "frozen picture")
 )  # fmt: skip
+WHO_SPEAKS = "0.0 0.4 Anna\n0.4 0.8 Ben\n0.8 6.0 Anna"
 FAST = {"steps": 6, "shift": 2.0, "text_cfg": 1.0, "audio_cfg": 1.0}
 
 
@@ -51,6 +52,8 @@ class Talk:
     """With SoulX-FlashTalk in place of base and InfiniteTalk, and its settings."""
     song: bool = False
     """A voice without its music for the mouth, the song for the file."""
+    interview: bool = False
+    """Two speakers on one recording."""
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
@@ -68,7 +71,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         seen = graph.add("LoadImage", "Picture", image="two_people.png" if example.two_speakers else "face.png")
     voices = [graph.add("InfiniteTalkLoadAudio", "Speech", audio="vocals.flac" if example.song else "speech.flac")]
     wav2vec = graph.add("InfiniteTalkWav2VecLoader", "Load Wav2Vec", loads=WAV2VEC)
-    embeds = graph.add("InfiniteTalkAudioEmbeds", "Audio Embeds", wav2vec=wav2vec, audio_1=voices[0])
+    embeds = graph.add("InfiniteTalkAudioEmbeds", "Audio Embeds", wav2vec=wav2vec)
     base, weights, loaders = _base_and_weights(graph, example)
     vae = graph.add("VAELoader", "Load VAE", loads=VAE)
     encoder = graph.add("CLIPLoader", "Load text encoder", loads=UMT5, type="wan")
@@ -90,17 +93,10 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         title = "Fast: lightx2v LoRA" if example.fast else "Fast: lightx2v LoRA (off)"
         loaders.insert(1, graph.add("LoraLoaderModelOnly", title, loads=LIGHTX2V, off=not example.fast, model=base))
         graph.connect(loaders[1], sampler, "model")
-    masks = []
+    follow = _voices(graph, example, voices, embeds)
     if example.two_speakers:
-        voices.append(graph.add("InfiniteTalkLoadAudio", "Speech, right", audio="speech_2.flac"))
-        graph.connect(voices[1], embeds, "audio_2")
-        voices[0].title = "Speech, left"
-        masks = [graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)]
-        graph.connect(masks[0], sampler, "speaker_masks")
-    if example.song:
-        voices[0].title = "Voice alone"
-        voices.append(graph.add("InfiniteTalkLoadAudio", "Song", audio="song.flac"))
-        graph.connect(voices[1], embeds, "soundtrack")
+        follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen))
+        graph.connect(follow[0], sampler, "speaker_masks")
     add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
@@ -108,7 +104,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     graph.group("Models", GREEN, [*loaders, vae, vision, encoder, wav2vec])
     graph.column(440)
     graph.group("Prompt", GOLD, prompts)
-    graph.group("What the mouth follows", PURPLE, [*masks, embeds])
+    graph.group("What the mouth follows", PURPLE, [*follow, embeds])
     graph.column(440)
     graph.group("Sampling", BLUE, [sampler])
     graph.column(460)
@@ -123,6 +119,27 @@ def _base_and_weights(graph: EditorGraph, example: Talk) -> tuple[Node, Node | O
     base = graph.add("UNETLoader", "Wan 2.1 I2V 14B", loads=I2V)
     weights = graph.add("InfiniteTalkModelLoader", "Load InfiniteTalk", loads=example.infinitetalk)
     return base, weights, [base, weights]
+
+
+def _voices(graph: EditorGraph, example: Talk, voices: list[Node], embeds: Node) -> list[Node]:
+    """Add what else is heard to `voices` and connect all of it; returns nodes between the sounds and Audio Embeds."""
+    if example.interview:
+        voices[0].title = "Recording"
+        split = graph.add("InfiniteTalkSplitSpeakers", "Split Speakers", audio=voices[0], segments=WHO_SPEAKS)
+        for name in ("audio_1", "audio_2"):
+            graph.connect(split[name], embeds, name)
+        graph.connect(voices[0], embeds, "soundtrack")
+        return [split]
+    graph.connect(voices[0], embeds, "audio_1")
+    if example.two_speakers:
+        voices[0].title = "Speech, left"
+        voices.append(graph.add("InfiniteTalkLoadAudio", "Speech, right", audio="speech_2.flac"))
+        graph.connect(voices[1], embeds, "audio_2")
+    if example.song:
+        voices[0].title = "Voice alone"
+        voices.append(graph.add("InfiniteTalkLoadAudio", "Song", audio="song.flac"))
+        graph.connect(voices[1], embeds, "soundtrack")
+    return []
 
 
 HEAD_AND_SHOULDERS = "A person looks into the camera and talks, head and shoulders, natural gestures, soft light."
@@ -143,6 +160,11 @@ TALKS = (
     Talk(
         "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
         infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(220, 220, 400),
+    ),
+    Talk(
+        "interview", "Two people sit side by side and talk with each other, natural gestures, soft light.",
+        infinitetalk=MULTI, two_speakers=True, interview=True, prefix="InfiniteTalk/interview",
+        note_heights=(250, 230, 400),
     ),
     Talk(
         "dubbing", "A person talks, natural gestures.", dubbing=True, prefix="InfiniteTalk/dub",
