@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..errors import UserError
 from .checked import CheckedNode
 from .known import refusal
 from .sockets import CATEGORY
 
-HALVES, BOXES = "halves", "boxes"
+HALVES, BOXES, FROM_MASKS = LAYOUTS = ("halves", "boxes", "from masks")
+LEFT_TO_RIGHT, AS_GIVEN = ORDERS = ("left to right", "as given")
+BoundingBox = io.Custom("BOUNDING_BOX")
 
 
 class InfiniteTalkSpeakerMasks(CheckedNode):
@@ -30,9 +34,10 @@ class InfiniteTalkSpeakerMasks(CheckedNode):
                 io.Image.Input("image", tooltip="The picture that the sampler gets; the masks take its size."),
                 io.Combo.Input(
                     "layout",
-                    options=[HALVES, BOXES],
+                    options=list(LAYOUTS),
                     default=HALVES,
-                    tooltip="halves: speaker 1 on the left, speaker 2 on the right. boxes: as written below.",
+                    tooltip="halves: speaker 1 on the left, speaker 2 on the right. boxes: as written below. from "
+                    "masks: the faces that a detector has found (masks or bboxes), grown to heads.",
                 ),
                 io.String.Input(
                     "boxes",
@@ -41,10 +46,29 @@ class InfiniteTalkSpeakerMasks(CheckedNode):
                     tooltip="For layout boxes: one line per speaker, x y w h as shares (0 to 1) of the picture, "
                     "x and y being the upper left corner.",
                 ),
+                io.Mask.Input(
+                    "masks",
+                    optional=True,
+                    tooltip="For layout from masks: one mask per face, or one mask with all faces apart from each "
+                    "other.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=LEFT_TO_RIGHT,
+                    optional=True,
+                    tooltip="For layout from masks: who is speaker 1. left to right, or as given (a detector begins "
+                    "with the face that it is surest of).",
+                ),
+                BoundingBox.Input(
+                    "bboxes",
+                    optional=True,
+                    tooltip="For layout from masks, in place of masks: a detector's boxes, in pixels of the picture.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
-                    "masks",
+                    "speaker_masks",
                     display_name="speaker_masks",
                     tooltip="One mask per speaker, in the order of the voices, for the sampler's speaker_masks.",
                 )
@@ -52,21 +76,40 @@ class InfiniteTalkSpeakerMasks(CheckedNode):
         )
 
     @classmethod
-    def validate_inputs(cls, layout: str | None = None, boxes: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, layout: str | None = None, boxes: str | None = None, order: str | None = None
+    ) -> bool | str:
         """Refuse boxes that cannot be read, before anything runs."""
-        return refusal((partial(cls.check_inputs, layout=layout, boxes=boxes),), (_masks, layout, boxes, 1, 1))
+        known = partial(cls.check_inputs, layout=layout, boxes=boxes, order=order)
+        return refusal((known,), (_written_masks, layout, boxes, 1, 1))
 
     @classmethod
-    def run(cls, image: Tensor, layout: str, boxes: str) -> io.NodeOutput:
+    def run(
+        cls,
+        image: Tensor,
+        layout: str,
+        boxes: str,
+        masks: Tensor | None = None,
+        order: str = LEFT_TO_RIGHT,
+        bboxes: Any | None = None,
+    ) -> io.NodeOutput:
         """Make the masks, `[speakers, H, W]`."""
         from ..video_io.read.image_frames import ImageFrames
+        from ..wanvideo.found_faces import heads, masks_of_detected
 
         picture = ImageFrames(image, Fraction(1))
-        return io.NodeOutput(_masks(layout, boxes, picture.height, picture.width))
+        if layout == FROM_MASKS:
+            faces = masks_of_detected(masks, bboxes, picture.height, picture.width)
+            return io.NodeOutput(heads(faces, order == LEFT_TO_RIGHT))
+        if masks is not None or bboxes is not None:
+            raise UserError(f"Faces are connected, but layout is {layout}: choose '{FROM_MASKS}', or disconnect them.")
+        return io.NodeOutput(_written_masks(layout, boxes, picture.height, picture.width))
 
 
-def _masks(layout: str, boxes: str, height: int, width: int) -> Tensor:
-    """The masks that a layout means, `[speakers, height, width]`."""
+def _written_masks(layout: str, boxes: str, height: int, width: int) -> Tensor | None:
+    """The masks that a layout means, `[speakers, height, width]`; None if they come from a detector."""
     from ..wanvideo.masks import box_masks, half_masks
 
+    if layout == FROM_MASKS:
+        return None
     return half_masks(height, width) if layout == HALVES else box_masks(boxes, height, width)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..audio.options import MAX_VOICES
 from ..errors import UserError
 from ..weight_files import all_finite
+from .found_faces import places
 from .model.speakers import TRAINED_SPEAKERS
 from .resolution import SIZE_STEP, cover
 
@@ -91,6 +92,11 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
     """
     if masks.ndim == 3 and len(masks) == 1 and voices == TRAINED_SPEAKERS:
         masks = torch.cat([masks > 0, masks <= 0])
+    if masks.ndim == 3 and len(masks) > voices:
+        raise UserError(
+            f"There are {len(masks)} speaker masks ({places(masks)} of the picture's width and height), but {voices} "
+            f"{'voice' if voices == 1 else 'voices'}: connect a voice for each face, or leave out who does not talk."
+        )
     if masks.ndim != 3 or len(masks) != voices:
         raise UserError(
             f"The speaker masks have shape {list(masks.shape)}, but {voices} speakers need {voices} masks "
