@@ -18,9 +18,9 @@ WAN_RATE = 16.0
 """Frames per second of what Wan 2.1 makes."""
 
 
-TEXT_NOTES = Notes("text_to_video", "text_to_video", (210, 190, 250))
-IMAGE_NOTES = Notes("image_to_video", "image_to_video", (170, 150, 270))
-ANIMATE_NOTES = Notes("wan_animate", "wan_animate", (220, 200, 310))
+TEXT_NOTES = Notes("text_to_video", "text_to_video", (210, 190, 290))
+IMAGE_NOTES = Notes("image_to_video", "image_to_video", (170, 150, 320))
+ANIMATE_NOTES = Notes("wan_animate", "wan_animate", (220, 200, 390))
 IMAGES_NOTES = Notes("images_and_sound", None, (170, 150))
 
 

@@ -15,10 +15,13 @@ OFF, ON = 4, 0  # LiteGraph's modes: bypassed, and as usual
 OPTIONAL = 7  # LiteGraph's shape of a socket that may stay open: a ring
 # What the editor draws: pixels at scale 1.
 TITLE_HEIGHT, SLOT_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 30, 20, 24, 14
+# In Nodes 2.0 a widget is taller, bars hang below a node (a model that is missing, advanced inputs), and the nodes of
+# packs have their pack's name at the bottom. The node grows by itself; its group leaves it the room.
+TALL_WIDGET_HEIGHT, BAR_HEIGHT, PACK_NAME_HEIGHT = 28, 32, 24
 # Nodes that need more room than slots and widgets: text fields, pictures, players, what is told while they work.
 ROOMY = {
-    "LoadImage": 340, "LoadVideo": 300, "CLIPTextEncode": 170, "InfiniteTalkLoadAudio": 220,
-    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 190, "InfiniteTalkSplitSpeakers": 250,
+    "LoadImage": 340, "LoadVideo": 300, "CLIPTextEncode": 170, "InfiniteTalkLoadAudio": 240,
+    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 320, "InfiniteTalkSplitSpeakers": 250,
     "InfiniteTalkSampler": 690, "SaveVideoWithAudio": 420,
 }  # fmt: skip
 # What nodes grow to by a run, with a preview, a line of text, a player: room that their group leaves them.
@@ -85,6 +88,13 @@ class Node:
         sockets = sum("widget" not in slot for slot in self.inputs)
         rows = max(sockets, len(self.outputs))
         return ROOMY.get(self.kind, rows * SLOT_HEIGHT + len(self.widgets_values) * WIDGET_HEIGHT + NODE_PADDING)
+
+    def room(self, height: int) -> int:
+        """Pixels below its title that a node of a height takes at most: on the canvas, in Nodes 2.0, after a run."""
+        sockets = sum("widget" not in slot for slot in self.inputs)
+        rows = max(sockets, len(self.outputs)) * SLOT_HEIGHT + len(self.widgets_values) * TALL_WIDGET_HEIGHT
+        tall = height if self.kind in ROOMY else max(height, rows + NODE_PADDING + PACK_NAME_HEIGHT)
+        return max(tall + BAR_HEIGHT, AFTER_A_RUN.get(self.kind, 0))
 
     def as_json(self, order: int) -> dict[str, Any]:
         title = {"title": self.title} if self.title else {}
@@ -197,7 +207,7 @@ class EditorGraph:
     def _put(self, node: Node, height: int, side: int) -> None:
         node.pos = [self._left + side, self._top + TITLE_HEIGHT]
         node.size = [self._width - 2 * side, height]
-        self._top += TITLE_HEIGHT + max(height, AFTER_A_RUN.get(node.kind, 0)) + NODE_GAP
+        self._top += TITLE_HEIGHT + node.room(height) + NODE_GAP
 
     def as_json(self, graph_id: str) -> dict[str, Any]:
         """The whole graph as the editor saves it.
@@ -211,7 +221,7 @@ class EditorGraph:
         return {
             "id": graph_id, "revision": 0, "last_node_id": len(self.nodes), "last_link_id": len(self._links),
             "nodes": [node.as_json(order) for order, node in enumerate(self.nodes)], "links": self._links,
-            "groups": self._groups, "config": {}, "extra": {"ds": {"scale": 0.6, "offset": [200, 100]}},
+            "groups": self._groups, "config": {}, "extra": {"ds": {"scale": 0.6, "offset": [200, 200]}},
             "version": 0.4,
         }  # fmt: skip
 

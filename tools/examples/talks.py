@@ -57,7 +57,7 @@ class Talk:
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
-    note_heights: tuple[int, int, int] = (210, 180, 400)
+    note_heights: tuple[int, int, int] = (210, 180, 520)
 
 
 def talk(graph: EditorGraph, example: Talk) -> None:
@@ -159,23 +159,23 @@ TALKS = (
     ),
     Talk(
         "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
-        infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(220, 220, 400),
+        infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(280, 250, 520),
     ),
     Talk(
         "interview", "Two people sit side by side and talk with each other, natural gestures, soft light.",
         infinitetalk=MULTI, two_speakers=True, interview=True, prefix="InfiniteTalk/interview",
-        note_heights=(250, 230, 400),
+        note_heights=(290, 240, 520),
     ),
     Talk(
         "dubbing", "A person talks, natural gestures.", dubbing=True, prefix="InfiniteTalk/dub",
-        note_heights=(200, 180, 400),
+        note_heights=(200, 180, 520),
     ),
     Talk(
         "long_narration", HEAD_AND_SHOULDERS, fast=True, sampler={"color_correction": 1.0},
-        prefix="InfiniteTalk/narration", note_heights=(250, 220, 400),
+        prefix="InfiniteTalk/narration", note_heights=(250, 220, 520),
     ),
     Talk(
         "song", "A person sings into the camera, head and shoulders, expressive, soft light.", fast=True, song=True,
-        sampler={"color_correction": 1.0}, prefix="InfiniteTalk/song", note_heights=(290, 250, 400),
+        sampler={"color_correction": 1.0}, prefix="InfiniteTalk/song", note_heights=(290, 250, 520),
     ),
 )  # fmt: skip

@@ -75,6 +75,26 @@ HELPERS = """() => {
             app.canvas.centerOnNode(nodeOfType(type));
             app.canvas.setDirty(true, true);
         },
+        async boxes(zoom) {
+            app.canvas.ds.scale = zoom;
+            app.canvas.setDirty(true, true);
+            // The page lays its nodes out once more.
+            await new Promise((done) => setTimeout(done, LiteGraph.vueNodesMode ? 600 : 100));
+            const box = (title, [left, top, width, height]) =>
+                ({ title, left, top, right: left + width, bottom: top + height });
+            const drawn = (node) => {
+                const element = document.querySelector(`[data-node-id="${node.id}"]`);
+                const rect = element.getBoundingClientRect();
+                const bars = [...element.querySelectorAll("*")].map((part) => part.getBoundingClientRect());
+                const bottom = Math.max(rect.bottom, ...bars.filter(({ height }) => height).map((bar) => bar.bottom));
+                return [node.pos[0], node.pos[1] - 30, rect.width / zoom, (bottom - rect.top) / zoom];
+            };
+            const bounds = (node) => (LiteGraph.vueNodesMode ? drawn(node) : node.boundingRect);
+            return {
+                nodes: app.graph.nodes.map((node) => box(node.title, bounds(node))),
+                groups: app.graph.groups.map((group) => box(group.title, [...group.pos, ...group.size])),
+            };
+        },
         shownWidgets(type) {
             const node = nodeOfType(type);
             if (!LiteGraph.vueNodesMode)
@@ -231,6 +251,10 @@ class Editor:
     def shown_widgets(self, node_type: str) -> list[str]:
         """Names of the widgets that a person sees on the only node of this type."""
         return self._call("shownWidgets", node_type)
+
+    def boxes(self, zoom: float) -> dict[str, list[dict[str, Any]]]:
+        """Title and sides of all nodes, with what hangs on them, and of all groups, in the graph's pixels."""
+        return self._call("boxes", zoom)
 
     def press_show_advanced(self, node_type: str) -> None:
         """Press the bar below a node that shows or hides its advanced inputs (Nodes 2.0 only)."""
