@@ -73,6 +73,11 @@ Kind = tuple[Callable[[Any], bool], str, str]
 """Whether a value is of the kind, what is needed, and where that comes from."""
 
 KINDS: dict[str, Kind] = {
+    "BOUNDING_BOX": (
+        lambda v: isinstance(v, dict | list),
+        "a detector's boxes",
+        "the bounding boxes of a face detector",
+    ),
     "IMAGE": (lambda v: _is_tensor(v, 4), "an IMAGE [frames, height, width, channels]", "the IMAGE output of a node"),
     "MASK": (lambda v: _is_tensor(v, 2, 3), "a MASK [masks, height, width]", "the MASK output of a node"),
     "AUDIO": (lambda v: isinstance(v, Mapping), "an AUDIO", "the AUDIO output of a node"),

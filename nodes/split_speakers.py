@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.segments import EXAMPLE, parse_segments
+from .checked import CheckedNode
 from .folders import temp_folder
 from .known import refusal
-from .types import CATEGORY
+from .sockets import CATEGORY
 
 if TYPE_CHECKING:
     from ..audio.split import Part
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 OUTPUTS = 4
 
 
-class InfiniteTalkSplitSpeakers(io.ComfyNode):
+class InfiniteTalkSplitSpeakers(CheckedNode):
     """Thin over `audio.segments` (who speaks when) and `audio.split` (the sounds)."""
 
     @classmethod
@@ -66,10 +68,11 @@ class InfiniteTalkSplitSpeakers(io.ComfyNode):
         """Refuse a text that cannot be read, before anything runs."""
         from ..audio.split import choose_speakers
 
-        return refusal((lambda text, names: choose_speakers(parse_segments(text), names), segments, speakers))
+        known = partial(cls.check_inputs, segments=segments, speakers=speakers)
+        return refusal((known,), (lambda text, names: choose_speakers(parse_segments(text), names), segments, speakers))
 
     @classmethod
-    def execute(cls, audio: dict[str, Any], segments: str, speakers: str = "") -> io.NodeOutput:
+    def run(cls, audio: dict[str, Any], segments: str, speakers: str = "") -> io.NodeOutput:
         """Split the recording; an output without a speaker stops who takes it, with a sentence."""
         from ..audio.audio_clip import AudioClip
         from ..audio.split import choose_speakers, split_speakers

@@ -28,7 +28,7 @@ from PIL import Image
 
 FOLDER = in_process.ROOT / "example_workflows"
 SCREENSHOT = Path(__file__).with_name("screenshot.py")
-JPEG = {"width": 2000, "quality": 82}
+JPEG = {"width": 1800, "quality": 78}
 EXAMPLES: dict[str, Callable[[EditorGraph], None]] = {
     **{example.name: partial(talk, example=example) for example in TALKS},
     **core_examples.EXAMPLES,

@@ -155,7 +155,7 @@ TALKS = (
             "sampler_name": "lcm", "scheduler": "simple", "shift": 5.0, "window_frames": 33, "motion_frames": 5,
             "color_correction": 1.0,
         },
-        prefix="InfiniteTalk/flashtalk", note_heights=(240, 220, 400),
+        prefix="InfiniteTalk/flashtalk", note_heights=(260, 240, 560),
     ),
     Talk(
         "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
