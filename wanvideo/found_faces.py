@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..errors import UserError
 
-# What a head has beyond the face (chin to brow or hairline, cheek to cheek), as shares of the face's own size. Our guess,
-# on the large side: the model looks for whose head it is, and heads that touch are kept apart afterwards.
+# What a head has beyond the face (chin to brow or hairline, cheek to cheek), as shares of the face's own size. Our
+# guess, on the large side: the model looks for whose head it is, and heads that touch are kept apart afterwards.
 ABOVE, BELOW, BESIDE = 0.4, 0.1, 0.2
 SPECK = 0.02  # a region of less than this share of the largest one is no face
 
