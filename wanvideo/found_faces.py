@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from ..errors import UserError
 # guess, on the large side: the model looks for whose head it is, and heads that touch are kept apart afterwards.
 ABOVE, BELOW, BESIDE = 0.4, 0.1, 0.2
 SPECK = 0.02  # a region of less than this share of the largest one is no face
+
+MOST_FACES = 16
+"""What core's MediaPipe finds at most. A mask of noise has thousands of regions, and each would become a mask."""
 
 NO_FACE = "No face was found in the picture: lower the detector's threshold, or set layout to halves or boxes."
 
@@ -31,7 +35,7 @@ def masks_of_detected(masks: Tensor | None, boxes: Any, height: int, width: int)
             of them, or a list of lists, of which the first belongs to the picture.
 
     Raises:
-        UserError: neither or both, no face, or an empty mask among several.
+        UserError: neither or both, no face, more than `MOST_FACES`, or an empty mask among several.
     """
     if (masks is None) == (boxes is None):
         found = "Neither masks nor bboxes is" if masks is None else "Both masks and bboxes are"
@@ -41,8 +45,7 @@ def masks_of_detected(masks: Tensor | None, boxes: Any, height: int, width: int)
     if masks.ndim not in (2, 3):
         raise UserError(f"masks has the shape {list(masks.shape)}, and [faces, height, width] is needed.")
     stack = masks[None] if masks.ndim == 2 else masks
-    if not len(stack):
-        raise UserError(NO_FACE)
+    _check_number(len(stack))
     pixels = torch.nn.functional.interpolate(stack[None].float().cpu(), size=(height, width), mode="nearest")[0] > 0.5
     if len(pixels) == 1:
         pixels = _regions(pixels[0])
@@ -95,8 +98,7 @@ def _boxes_as_masks(boxes: Any, height: int, width: int) -> Tensor:
     while isinstance(boxes, Sequence) and len(boxes) and isinstance(boxes[0], Sequence):
         boxes = boxes[0]  # the first picture's
     boxes = [boxes] if isinstance(boxes, Mapping) else list(boxes)
-    if not boxes:
-        raise UserError(NO_FACE)
+    _check_number(len(boxes))
     masks = torch.zeros(len(boxes), height, width)
     for number, (mask, box) in enumerate(zip(masks, boxes, strict=True), 1):
         try:
@@ -122,9 +124,20 @@ def _regions(mask: Tensor) -> Tensor:
     labels, count = label(mask.T.numpy())  # counted column by column
     if count == 0:
         return mask[None]
-    regions = torch.from_numpy(labels.T)[None] == torch.arange(1, count + 1)[:, None, None]
-    sizes = regions.sum(dim=(1, 2))
-    return regions[sizes >= SPECK * sizes.max()]
+    sizes = np.bincount(labels.ravel())[1:]  # 0 is what lies outside
+    kept = torch.from_numpy(np.flatnonzero(sizes >= SPECK * sizes.max())) + 1
+    _check_number(len(kept))
+    return torch.from_numpy(labels.T)[None] == kept[:, None, None]
+
+
+def _check_number(faces: int) -> None:
+    if not faces:
+        raise UserError(NO_FACE)
+    if faces > MOST_FACES:
+        raise UserError(
+            f"{faces} faces were found, and at most {MOST_FACES} can be told apart: raise the detector's threshold, or "
+            "connect the masks of faces alone."
+        )
 
 
 def _box(mask: Tensor) -> Box:

@@ -48,6 +48,20 @@ def test_any_detectors_faces_are_a_mask_each(masks: torch.Tensor | None, boxes: 
     assert torch.equal(masks_of_detected(masks, boxes, *SIZE), BOTH)
 
 
+@pytest.mark.parametrize(
+    ("masks", "boxes"),
+    [
+        ((torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) > 0.7).float()[None], None),
+        (BOTH[:1].expand(17, -1, -1), None),
+        (None, [bbox(LEFT)] * 100_000),
+    ],
+    ids=["noise", "masks", "boxes"],
+)
+def test_more_faces_than_any_picture_has_are_refused_before_each_becomes_a_mask(masks: torch.Tensor | None, boxes: Any):
+    with pytest.raises(UserError, match=r"\d+ faces were found, and at most 16"):
+        masks_of_detected(masks, boxes, *SIZE)
+
+
 def test_one_box_is_one_face():
     assert torch.equal(masks_of_detected(None, bbox(LEFT), *SIZE), BOTH[:1])
 
