@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..timebase import samples_of_frames
 from .audio_clip import AudioClip
 from .embeds import AudioEmbeds
 from .resampling import resampled
@@ -39,7 +40,9 @@ def with_soundtrack(
     notes = [
         note for note in (_length_note(embeds, voices, soundtrack), _offset_note(voices, soundtrack, folder)) if note
     ]
-    cut = soundtrack.cut(int(embeds.frames / embeds.frame_rate * soundtrack.sample_rate))
+    cut = soundtrack.cut(
+        samples_of_frames(embeds.frames, sample_rate=soundtrack.sample_rate, frame_rate=embeds.frame_rate)
+    )
     return replace(embeds, sound=cut.to_audio()), notes
 
 

@@ -132,13 +132,12 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return own_tensors(load_file(file), file.name)
-    except UserError:
-        raise
+        content = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(
             f"{file.name} is no complete safetensors file ({reason_of(error)}): download it again."
         ) from error
+    return own_tensors(content, file.name)
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
