@@ -86,6 +86,7 @@ class InfiniteTalkSampler(CheckedNode):
         clip_vision: Any | None = None,
         speaker_masks: Tensor | None = None,
         audio: dict[str, Any] | None = None,
+        edit_mask: Tensor | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet. The other widgets go on as `SamplerSettings`."""
@@ -120,10 +121,15 @@ class InfiniteTalkSampler(CheckedNode):
             negative=negative,
             clip_vision=clip_vision,
             speaker_masks=speaker_masks,
+            edit_mask=edit_mask,
         )
         misfit = infinitetalk.model.origin.misfit(job.settings)
         if misfit:
             say_here(misfit)
+        if job.settings.denoise < 1:
+            say_here(
+                f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)"
+            )
         store = sample_to_disk(
             job,
             runs_folder(),

@@ -8,6 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..wanvideo.resolution import LONGEST_SIDE, Resolution
+from ..wanvideo.settings import LEAST_DENOISE
 from ..wanvideo.windows import END_PADDINGS
 from .advanced import folds
 from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
@@ -31,7 +32,7 @@ def sampler_schema() -> io.Schema:
         category=CATEGORY,
         description="Makes the person in a picture (or video) say the audio, for as long as the audio is. "
         "Finished windows are kept on disk: memory stays flat, and a job that was stopped goes on where it was.",
-        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows()],
+        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows(), *_source_video()],
         outputs=[
             io.Video.Output("talking_video", display_name="video", tooltip="The video with its sound."),
             io.Image.Output("frames", display_name="images", tooltip="All frames; only made when connected."),
@@ -211,5 +212,29 @@ def _windows() -> list[io.Input]:
             default=True,
             tooltip="Go on after the last finished window of a job with the same inputs that was stopped. Keep the "
             "seed fixed: another seed is another job.",
+        ),
+    ]
+
+
+def _source_video() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "denoise",
+            optional=True,
+            default=1.0,
+            min=LEAST_DENOISE,
+            max=1.0,
+            step=0.01,
+            tooltip="For a source video: how much is made anew. 1: all, each window from one frame of the source. "
+            "Below, each window starts from the source's own frames and takes the last steps of a longer schedule: "
+            "motion and camera stay, the more the lower. With shift 7, 0.5 starts at a noise level of about 0.87 and "
+            "0.3 at 0.75; with shift 2 at 0.66 and 0.46. The node says it.",
+        ),
+        io.Mask.Input(
+            "edit_mask",
+            optional=True,
+            tooltip="For a source video: where it may change, for example the lower half of the face. One mask, or one "
+            "for every frame of the source. Outside of it and of its soft border (a thirtieth of the shorter side) "
+            "every pixel stays the source's own.",
         ),
     ]

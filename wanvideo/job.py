@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import release
 from .conditioning import Conditioning, empty_text
+from .edit_mask import EditMask
 from .guidance import Guidance
 from .masks import half_masks, token_masks
 from .model.audio_patches import attach
@@ -22,9 +23,10 @@ from .model.companions import check_clip_vision, check_prompt, check_vae
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
-from .sampling import FinishedWindow, Models, Observer, Prompts, WindowLoop, with_shift
+from .sampling import FinishedWindow, Models, Observer, Prompts, WindowLoop, sigmas_for, with_shift
 from .schedule import INFINITETALK_SCHEDULE
 from .settings import SamplerSettings
+from .source_shot import SourceShot
 from .voices import Voices
 from .windows import Window, plan_windows
 
@@ -54,6 +56,8 @@ class TalkingVideoJob:
     clip_vision: Any | None = None
     speaker_masks: Tensor | None = None
     """`[speakers, H, W]` in 0 … 1 over the picture."""
+    edit_mask: Tensor | None = None
+    """`[1 or frames of the source, H, W]` in 0 … 1: where the source video may change; None: everywhere."""
 
     def __post_init__(self) -> None:
         config = self._weights.config
@@ -64,7 +68,10 @@ class TalkingVideoJob:
         check_clip_vision(self.clip_vision, self.model)
         _check_embeds(self.embeds, config.embedding_size)
         _check_guidance(self.model, self.settings.guidance)
+        _check_source(self.pictures, self.settings.denoise, self.edit_mask)
         self.pictures.at(0)  # refuses pixels that are no numbers
+        if self.mask is not None:  # refuses masks that do not fit
+            self.mask.check_not_empty(self.pictures.source_indices)
         if self._token_masks is not None:  # refuses masks that do not fit
             _check_whole_picture(self.positive, self.negative)
 
@@ -83,6 +90,31 @@ class TalkingVideoJob:
         return plan_windows(
             self.embeds.frames, self.settings.window_frames, self.settings.motion_frames, self.pictures.cuts
         )
+
+    @cached_property
+    def mask(self) -> EditMask | None:
+        """Where the source video may change; None: everywhere."""
+        if self.edit_mask is None:
+            return None
+        pictures = self.pictures
+        return EditMask(self.edit_mask, pictures.source.count, pictures.source_size, pictures.size)
+
+    @property
+    def keeps_shot(self) -> bool:
+        """Whether the windows start from the source video's own frames, and not from a keyframe of each alone."""
+        return self.settings.denoise < 1 or self.edit_mask is not None
+
+    @property
+    def first_sigma(self) -> float:
+        """The noise level that the sampling starts at, 1 for nothing but noise."""
+        return float(sigmas_for(self._with_schedule, self.settings)[0])
+
+    @property
+    def _with_schedule(self) -> ModelPatcher:
+        """The model, for core's schedulers with the shift."""
+        if self.settings.scheduler == INFINITETALK_SCHEDULE:
+            return self.model
+        return with_shift(self.model, self.settings.shift)
 
     @cached_property
     def _token_masks(self) -> Tensor | None:
@@ -107,18 +139,19 @@ class TalkingVideoJob:
         """
         faces = self._token_masks
         settings = self.settings
-        patched = attach(self.model, self.infinitetalk, settings.audio_scale, two_speakers=faces is not None)
-        if settings.scheduler != INFINITETALK_SCHEDULE:
-            patched = with_shift(patched, settings.shift)
+        patched = attach(self._with_schedule, self.infinitetalk, settings.audio_scale, two_speakers=faces is not None)
         empty = empty_text(self.model.get_model_object("diffusion_model").text_dim)
+        shot = SourceShot(self.pictures, self.mask) if self.keeps_shot else None
         loop = WindowLoop(
             Models(patched, self.infinitetalk, self.vae, self.clip_vision),
             Prompts(self.positive or empty, self.negative or empty),
             settings,
-            picture=self.pictures.at,
+            picture=self.pictures.at if shot is None else shot.picture,
             voices=self.voices,
             faces=faces,
             observer=observer,
+            shot=shot,
+            smooth_seams=self.pictures.is_video,
         )
         return loop.run(self.windows[windows_done:], motion)
 
@@ -155,6 +188,16 @@ def _all_finite(features: Tensor) -> bool:
         if not finite:
             return False
     return True
+
+
+def _check_source(pictures: Pictures, denoise: float, edit_mask: Tensor | None) -> None:
+    if pictures.is_video or (denoise == 1 and edit_mask is None):
+        return
+    found = f"denoise is {denoise:g}" if denoise < 1 else "edit_mask is connected"
+    raise UserError(
+        f"{found}, but there is one picture and no source video to keep: connect a video to `source_video`, or "
+        f"{'set denoise to 1' if denoise < 1 else 'disconnect edit_mask'}."
+    )
 
 
 def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HISTOGRAM_BINS = 8
 """Bins per color channel: 8 × 8 × 8 colors."""
 SAMPLE_GRID = 128
-"""A frame is compared and recognized by at most this many rows and columns, spread evenly over it."""
+"""Frames are compared by at most this many rows and columns, spread evenly over it."""
 FRAMES_ON_THE_WAY = 25
 """What lies nearer ahead is read on the way; the source finds the rest by its number."""
 OVERSHOOT = 0.3
@@ -63,6 +63,11 @@ class Pictures:
         self._current: Frame | None = None
 
     @property
+    def is_video(self) -> bool:
+        """Whether there is more than one picture."""
+        return self.source.count > 1
+
+    @property
     def source_size(self) -> tuple[int, int]:
         """Height and width of the pictures as they came."""
         return self.source.height, self.source.width
@@ -73,12 +78,21 @@ class Pictures:
         Raises:
             UserError: it holds NaN or infinite pixels, or some far from 0 … 1.
         """
-        index = self._source_index(frame)
+        index = self.source_index(frame)
         image = _as_tensor(self._read(index))
         _check_pixels(image, index)
         if image.shape[-1] == 4:
             image = image[..., :3] * image[..., 3:]
         return cover_and_crop(image, *self.size)
+
+    def source_index(self, frame: int) -> int:
+        """The source frame that is on screen when a frame of the video is shown."""
+        return min(int(frame * self.source.frame_rate / self._frame_rate), self.source.count - 1)
+
+    @property
+    def source_indices(self) -> range:
+        """The frames of the source that the video shows, from the first to the last."""
+        return range(self.source_index(self._frames - 1) + 1)
 
     @cached_property
     def cuts(self) -> list[int]:
@@ -88,28 +102,22 @@ class Pictures:
     def key(self, frame: int) -> bytes:
         """A digest of the source frame that belongs to a frame of the video."""
         keys = self._facts[1]
-        return keys[min(self._source_index(frame), len(keys) - 1)]
+        return keys[min(self.source_index(frame), len(keys) - 1)]
 
     @cached_property
     def _facts(self) -> tuple[list[int], list[bytes]]:
         """One pass over the source, as far as the video needs it: where scenes begin, and a digest of every frame."""
         cuts, keys = [], []
         before: np.ndarray | None = None
-        last = self._source_index(self._frames - 1)
         for index, frame in enumerate(self.source.frames()):
-            sample = _sample(frame, index)
-            colors = _color_histogram(sample)
-            if before is not None and np.abs(colors - before).sum() / 2 > CUT_DISTANCE:
+            colors = color_histogram(frame, index)
+            if before is not None and is_cut(before, colors):
                 cuts.append(index)
-            keys.append(hashlib.blake2b(sample.tobytes(), digest_size=16).digest())
+            keys.append(_digest(frame))
             before = colors
-            if index == last:
+            if index == self.source_indices[-1]:
                 break
         return cuts, keys
-
-    def _source_index(self, frame: int) -> int:
-        """The source frame that is on screen when a frame of the video is shown."""
-        return min(int(frame * self.source.frame_rate / self._frame_rate), self.source.count - 1)
 
     def _video_frame(self, index: int) -> int:
         """The first frame of the video that shows a source frame."""
@@ -134,6 +142,12 @@ def _as_tensor(frame: Frame) -> Tensor:
     return torch.from_numpy(frame.astype(np.float32) / np.float32(full_scale))
 
 
+def _digest(frame: Frame) -> bytes:
+    """A short text that is another one if any pixel is."""
+    pixels = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+
+
 def _check_pixels(image: Tensor, index: int) -> None:
     """Refuse pixels of a source frame that are no numbers, or on another scale than 0 … 1."""
     if not torch.isfinite(image).all():
@@ -154,9 +168,14 @@ def _sample(frame: Frame, index: int) -> np.ndarray:
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def _color_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Share of the pixels in each of 8 × 8 × 8 colors; `[512]`, adds up to 1."""
-    bins = pixels[..., :3].astype(np.int64) * HISTOGRAM_BINS // 256
+def is_cut(before: np.ndarray, colors: np.ndarray) -> bool:
+    """Whether a new scene begins between two frames, by their color histograms."""
+    return bool(np.abs(colors - before).sum() / 2 > CUT_DISTANCE)
+
+
+def color_histogram(frame: Frame, index: int) -> np.ndarray:
+    """Share of the pixels of a source's frame in each of 8 × 8 × 8 colors; `[512]`, adds up to 1."""
+    bins = _sample(frame, index)[..., :3].astype(np.int64) * HISTOGRAM_BINS // 256
     colors = (bins[..., 0] * HISTOGRAM_BINS + bins[..., 1]) * HISTOGRAM_BINS + bins[..., 2]
     counts = np.bincount(colors.ravel(), minlength=HISTOGRAM_BINS**3)
     return counts / counts.sum()

@@ -22,7 +22,9 @@ from .guider import InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
 from .model.modules import InfiniteTalk
 from .schedule import INFINITETALK_SCHEDULE, infinitetalk_sigmas
+from .seams import without_jump
 from .settings import SamplerSettings
+from .source_shot import ShotWindow, SourceShot
 from .voices import Voices
 from .windows import AUDIO_WINDOW, Window, latent_frames
 
@@ -80,9 +82,9 @@ def window_noise(seed: int, window: int, shape: tuple[int, ...]) -> Tensor:
 def sigmas_for(model: ModelPatcher, settings: SamplerSettings) -> Tensor:
     """The noise schedule, high to low: `[steps + 1]`, more or fewer where core's sampler wants it so."""
     if settings.scheduler == INFINITETALK_SCHEDULE:
-        return infinitetalk_sigmas(settings.steps, settings.shift)
+        return infinitetalk_sigmas(settings.steps, settings.shift, settings.denoise)
     sampler = comfy.samplers.KSampler(
-        model, settings.steps, model.load_device, settings.sampler_name, settings.scheduler
+        model, settings.steps, model.load_device, settings.sampler_name, settings.scheduler, settings.denoise
     )
     return sampler.sigmas
 
@@ -117,6 +119,8 @@ class WindowLoop:
         voices: Voices,
         faces: Tensor | None,
         observer: Observer,
+        shot: SourceShot | None = None,
+        smooth_seams: bool = False,
         noise: Callable[[int, tuple[int, ...]], Tensor] | None = None,
     ) -> None:
         """Prepare a run.
@@ -126,6 +130,8 @@ class WindowLoop:
                 in rising order.
             faces: whose face each token of a latent frame is, `[regions, S]` (see `masks.token_masks`); None with one
                 speaker.
+            shot: of the source video, which the video keeps; None to make everything anew.
+            smooth_seams: nothing may jump where windows meet (see `seams.py`), for source videos.
             noise: noise for a window and a latent shape; None for `window_noise` with the seed.
         """
         self.models = models
@@ -136,6 +142,8 @@ class WindowLoop:
         self.voices = voices
         self.faces = faces
         self.observer = observer
+        self.shot = shot
+        self.smooth_seams = smooth_seams
         self.noise = noise or (lambda window, shape: window_noise(settings.seed, window, shape))
         self.guider = InfiniteTalkGuider(models.model, settings.guidance)
         self.sampler = comfy.samplers.sampler_object(settings.sampler_name)
@@ -162,12 +170,13 @@ class WindowLoop:
 
     def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
         stop_if_interrupted()
+        source = None if self.shot is None else self.shot.window(window)
         if window.scene != self._scene:
             self._scene, self._reference = window.scene, self.picture(window.scene)
         keyframe = self.keyframes.encode(self.picture(window.start))
         motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
         self.guider.set_window(self._conditions(window, keyframe), motion_latents)
-        latent = self._denoise(window, keyframe.latent.shape)
+        latent = self._denoise(window, keyframe.latent.shape, source)
         refuse_not_finite(latent, f"The model gave, in window {window.index + 1},", BASE_MODEL_OVERFLOWS)
         latent[:, :, : motion_latents.shape[2]] = motion_latents.to(latent)
         stop_if_interrupted()
@@ -176,10 +185,14 @@ class WindowLoop:
             device = self.models.model.load_device
             frames = match_colors(frames, self._reference, self.settings.color_correction, device)
         refuse_not_finite(frames, f"The VAE gave, in window {window.index + 1},", VAE_OVERFLOWS)
+        if self.smooth_seams and motion is not None:
+            without_jump(frames[window.repeated :], motion)
+        if source is not None:
+            source.put_back(frames)
         return FinishedWindow(window, frames[window.kept], frames[-self.settings.motion_frames :].clone(), latent)
 
-    def _denoise(self, window: Window, shape: tuple[int, ...]) -> Tensor:
-        """Noise to latent: `[1, 16, T, H/8, W/8]`."""
+    def _denoise(self, window: Window, shape: tuple[int, ...], source: ShotWindow | None) -> Tensor:
+        """Noise, or a noisy source, to latent: `[1, 16, T, H/8, W/8]`."""
 
         def after_step(step: int, denoised: Tensor, _: Tensor, __: int) -> None:
             if step == 0:  # once is enough: what is no number stays none
@@ -188,9 +201,10 @@ class WindowLoop:
 
         return self.guider.sample(
             self.noise(window.index, tuple(shape)),
-            torch.zeros(shape),
+            torch.zeros(shape) if source is None else self.models.vae.encode(source.video()),
             self.sampler,
             self.sigmas,
+            denoise_mask=None if source is None else source.latent_mask(),
             callback=after_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=window_seed(self.settings.seed, window.index),

@@ -12,6 +12,8 @@ from .guidance import Guidance
 from .schedule import INFINITETALK_SCHEDULE
 from .windows import END_PADDINGS, EndPadding, check_window
 
+LEAST_DENOISE = 0.05
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
@@ -34,6 +36,7 @@ class SamplerSettings:
     color_correction: float = 0.0
     apg: bool = False
     end_padding: EndPadding = "silence"
+    denoise: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -46,6 +49,11 @@ class SamplerSettings:
             raise UserError(f"There is no scheduler named {self.scheduler}: choose one from the list.")
         if self.end_padding not in END_PADDINGS:
             raise UserError(f"There is no end_padding '{self.end_padding}': choose silence or mirror.")
+        if not LEAST_DENOISE <= self.denoise <= 1:
+            raise UserError(
+                f"denoise is {self.denoise:g}, but it goes from {LEAST_DENOISE:g} (as the source video) to 1 (made "
+                "anew): set it."
+            )
         check_window(self.window_frames, self.motion_frames)
 
     @property

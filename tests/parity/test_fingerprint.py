@@ -50,12 +50,27 @@ def moved(positive, position: int):
 SETTINGS = {
     "seed": 2, "steps": 3, "shift": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "simple", "color_correction": 0.5,
     "end_padding": "mirror", "text_cfg": 4.0, "audio_cfg": 3.0, "apg": True, "window_frames": 21, "motion_frames": 9,
-    "audio_scale": 1.1,
+    "audio_scale": 1.1, "denoise": 0.9,
 }  # fmt: skip
+
+
+def video(images: torch.Tensor):
+    """Pictures of a source video `[frames, 64, 64, 3]`."""
+    from infinitetalk.video_io.read.image_frames import ImageFrames
+    from infinitetalk.wanvideo.pictures import Pictures
+
+    return Pictures(ImageFrames(images, Fraction(25)), Fraction(25), FRAMES, (64, 64))
+
+
+def moving(frames: int = FRAMES) -> torch.Tensor:
+    """A source video of one scene, `[frames, 64, 64, 3]`."""
+    still = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
+    return torch.cat([still.roll(k, 2) for k in range(frames)])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_counts(job, name):
+    job = changed(job, pictures=video(moving(2)))  # denoise is for videos
     other = changed(job, settings=dataclasses.replace(job.settings, **{name: SETTINGS[name]}))
     assert fingerprint(other) != fingerprint(job)
 
@@ -217,6 +232,37 @@ def test_embeddings_that_a_gpu_added_up_in_another_order_are_the_same_job(job):
     assert fingerprint(again) == fingerprint(job)
 
 
+def keys_of(job, images: torch.Tensor, **fields) -> list[str]:
+    from infinitetalk.wanvideo.resume.fingerprint import window_keys
+
+    return window_keys(changed(job, pictures=video(images), **fields))
+
+
+def differing(keys: list[str], others: list[str]) -> list[int]:
+    return [k for k, (one, other) in enumerate(zip(keys, others, strict=True)) if one != other]
+
+
+def test_every_frame_of_a_window_counts_where_the_shot_is_kept_and_only_there(job):
+    images, other = moving(), moving()
+    other[18, 31, 17, 2] += 0.01  # windows are 17 frames long and start at 0, 12 and 24
+    plain = job.settings
+    kept = dataclasses.replace(plain, denoise=0.5)
+    assert differing(keys_of(job, images, settings=plain), keys_of(job, other, settings=plain)) == []
+    assert differing(keys_of(job, images, settings=kept), keys_of(job, other, settings=kept)) == [1]
+    mask = torch.ones(1, 64, 64)
+    assert differing(keys_of(job, images, edit_mask=mask), keys_of(job, other, edit_mask=mask)) == [1]
+
+
+def test_the_mask_of_every_frame_of_a_window_counts(job):
+    images, masks = moving(), torch.ones(FRAMES, 64, 64)
+    other = masks.clone()
+    other[30, 0, 0] = 0
+    assert differing(keys_of(job, images, edit_mask=masks), keys_of(job, images, edit_mask=other)) == [2]
+    single, another = masks[:1], other[30:31]
+    assert differing(keys_of(job, images, edit_mask=single), keys_of(job, images, edit_mask=another)) == [0, 1, 2]
+    assert differing(keys_of(job, images, edit_mask=single), keys_of(job, images)) == [0, 1, 2]
+
+
 def test_who_has_which_slot_counts(job):
     from infinitetalk.wanvideo.resume.fingerprint import window_keys
     from infinitetalk.wanvideo.voices import Voices
@@ -229,7 +275,8 @@ def test_who_has_which_slot_counts(job):
             first, second = second, first
         voices = Voices(rows, [row[:0] for row in rows], [first, second, ~(first & second)], Fraction(25))
         embeds = SimpleNamespace(digests=["one", "two", "three"])
-        return window_keys(SimpleNamespace(voices=voices, embeds=embeds, windows=job.windows, pictures=job.pictures))
+        facts = {"windows": job.windows, "pictures": job.pictures, "keeps_shot": False, "mask": None}
+        return window_keys(SimpleNamespace(voices=voices, embeds=embeds, **facts))
 
     assert keys(True) == keys(True)
     assert keys(True)[0] != keys(False)[0]

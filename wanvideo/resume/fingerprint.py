@@ -11,6 +11,7 @@ import comfyui_version
 import torch
 
 from ..job import TalkingVideoJob
+from ..source_shot import frames_of
 from ..windows import Window
 from .digest import Digester
 
@@ -40,12 +41,15 @@ def window_keys(job: TalkingVideoJob) -> list[str]:
 
 
 def _window_key(job: TalkingVideoJob, window: Window) -> str:
-    """The window's place, the voices that it hears, and the picture that it starts from.
+    """The window's place, the voices that it hears, and what it sees of the source.
 
     A voice counts as a whole: every embedding has heard all of its sound.
     """
     voices = job.voices.voice_per_slot_in(window)  # [W, slots]
     sources = [*job.embeds.digests, "a listener who stays silent"]
     heard = [sources[voice] for voice in voices.unique().tolist()]
-    parts = [window, voices, heard, len(job.voices) == 1, job.pictures.key(window.start)]
+    seen = frames_of(window) if job.keeps_shot else [window.start]
+    parts = [window, voices, heard, len(job.voices) == 1, [job.pictures.key(frame) for frame in seen]]
+    if job.mask is not None:
+        parts.append([job.mask.key(job.pictures.source_index(frame)) for frame in seen])
     return Digester().digest(parts).hex()

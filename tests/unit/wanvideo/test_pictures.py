@@ -179,6 +179,13 @@ def test_each_picture_has_a_key_of_its_own():
     assert source.key(2) == source.key(50)
 
 
+def test_every_pixel_of_a_frame_counts_for_its_key():
+    images = torch.zeros(2, 300, 400, 3)
+    images[1, 151, 201, 1] = 1 / 255  # between the pixels by which scenes are told apart
+    source = pictures(images)
+    assert source.key(0) != source.key(1)
+
+
 def test_a_picture_with_pixels_that_are_no_numbers_gets_a_sentence():
     with pytest.raises(UserError, match="NaN"):
         pictures(torch.full((1, 16, 16, 3), torch.nan)).at(0)
