@@ -40,6 +40,21 @@ def box_masks(boxes: str, height: int, width: int) -> Tensor:
     Raises:
         UserError: a line is no box, lies outside of the picture, or there is none, or more than there can be voices.
     """
+    parsed = parse_boxes(boxes)
+    masks = torch.zeros(len(parsed), height, width)
+    for mask, (x, y, w, h) in zip(masks, parsed, strict=True):
+        rows = slice(int(y * height), max(int(y * height) + 1, round((y + h) * height)))
+        columns = slice(int(x * width), max(int(x * width) + 1, round((x + w) * width)))
+        mask[rows, columns] = 1
+    return masks
+
+
+def parse_boxes(boxes: str) -> list[tuple[float, float, float, float]]:
+    """The boxes x, y, w, h of a text, one a line.
+
+    Raises:
+        UserError: see `box_masks`.
+    """
     lines = [line for line in boxes.splitlines() if line.strip()]
     if not lines:
         raise UserError(
@@ -47,13 +62,7 @@ def box_masks(boxes: str, height: int, width: int) -> Tensor:
         )
     if len(lines) > MAX_VOICES:
         raise UserError(f"There are {len(lines)} boxes for at most {MAX_VOICES} voices: write one line per voice.")
-    masks = torch.zeros(len(lines), height, width)
-    for mask, line in zip(masks, lines, strict=True):
-        x, y, w, h = _parse_box(line)
-        rows = slice(int(y * height), max(int(y * height) + 1, round((y + h) * height)))
-        columns = slice(int(x * width), max(int(x * width) + 1, round((x + w) * width)))
-        mask[rows, columns] = 1
-    return masks
+    return [_parse_box(line) for line in lines]
 
 
 def _parse_box(line: str) -> tuple[float, float, float, float]:
