@@ -59,6 +59,12 @@ class InfiniteTalkSyncPlot(CheckedNode):
                     tooltip="Region to watch, x y w h from 0 to 1 (shares of the picture), best the mouth. "
                     "Empty: where the picture changes most in step with the sound.",
                 ),
+                io.Video.Input(
+                    "source_video",
+                    optional=True,
+                    tooltip="The video that was dubbed: how far its shot was kept. Outside of the box, the motion of "
+                    "both is compared.",
+                ),
             ],
             outputs=[io.Image.Output("plot", display_name="plot", tooltip="The picture of the plot.")],
             hidden=[io.Hidden.unique_id],
@@ -79,11 +85,13 @@ class InfiniteTalkSyncPlot(CheckedNode):
         video: Any | None = None,
         images: Tensor | None = None,
         audio: dict[str, Any] | None = None,
+        source_video: Any | None = None,
     ) -> io.NodeOutput:
         """Compare and draw."""
         from ..sync.box import Box
         from ..sync.plot import draw
         from ..sync.report import analyze
+        from .video_input import open_video
 
         wanted = Box.parse(box)
         source, own_sound = _open(images, video, fps)
@@ -92,11 +100,12 @@ class InfiniteTalkSyncPlot(CheckedNode):
             _sound(own_sound if audio is None else audio),
             wanted,
             _seams(video),
+            shot=None if source_video is None else open_video(source_video)[0],
             folder=temp_folder(),
             progress=progress_callback(),
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
-        say(cls.hidden.unique_id, report.verdict)
+        say(cls.hidden.unique_id, "\n".join([report.verdict] + ([report.shot.verdict] if report.shot else [])))
         return io.NodeOutput(draw(report))
 
 

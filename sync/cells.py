@@ -29,15 +29,19 @@ class LumaGrid:
     Args:
         height, width: of the picture in pixels.
         box: the part that the grid covers.
-        cells: along the longer side of the box; the cells are about square, and none is smaller than a pixel.
+        cells: along the longer side of the box, and the cells are about square; or rows and columns. None is smaller
+            than a pixel.
     """
 
-    def __init__(self, height: int, width: int, box: Box, cells: int) -> None:
+    def __init__(self, height: int, width: int, box: Box, cells: int | tuple[int, int]) -> None:
         self.box = box
         tall, wide = box.h * height, box.w * width
-        side = max(tall, wide) / cells
-        self._y, self._down = _area_weights(height, box.y * height, tall, side)
-        self._x, self._across = _area_weights(width, box.x * width, wide, side)
+        if isinstance(cells, int):
+            down = across = max(tall, wide) / cells
+        else:
+            down, across = tall / cells[0], wide / cells[1]
+        self._y, self._down = _area_weights(height, box.y * height, tall, down)
+        self._x, self._across = _area_weights(width, box.x * width, wide, across)
         self.rows, self.columns = len(self._down), len(self._across)
 
     def means(self, frame: np.ndarray) -> np.ndarray:

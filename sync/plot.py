@@ -63,7 +63,7 @@ def draw(report: SyncReport) -> Tensor:
     canvas = Canvas(WIDTH, HEIGHT, PAPER)
     seconds = float(report.frames / report.frame_rate)
     _head(canvas, report)
-    sound = Panel(top=130, bottom=262, first=0, last=seconds, low=SILENT_DB, high=0)
+    sound = Panel(top=142, bottom=262, first=0, last=seconds, low=SILENT_DB, high=0)
     mouth = Panel(top=306, bottom=470, first=0, last=seconds)
     sections = Panel(top=514, bottom=606, first=0, last=seconds)
     _sound(canvas, sound, report)
@@ -89,6 +89,8 @@ def _head(canvas: Canvas, report: SyncReport) -> None:
     ]
     canvas.text((24, 58), "     ".join(facts), NORMAL, FAINT)
     canvas.text((24, 80), _seam_facts(report), NORMAL, FAINT)
+    if report.shot is not None:
+        canvas.text((24, 102), report.shot.verdict, NORMAL, FAINT)
 
 
 def _found(report: SyncReport) -> bool:

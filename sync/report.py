@@ -23,6 +23,7 @@ from .box import WHOLE_PICTURE, Box
 from .cells import Cells, LumaGrid, watch
 from .correlation import at_lags, chance_level, pearson
 from .motion import Region, common_change, detrended_signal, find_region, modes_of_change, motion_energy
+from .shot import Shot, compare
 from .sound_level import STEADY_DB, SoundTrack, measure
 
 PICTURE_CELLS, BOX_CELLS = 64, 16  # along the longer side
@@ -119,6 +120,7 @@ class SyncReport:
         common_change: the change that most of the picture shares, [frames].
         agreement: None where there is nothing to compare.
         sections, seams: see there; no sections without an agreement.
+        shot: the comparison with the source of a dubbed video; None without one.
     """
 
     width: int
@@ -133,6 +135,7 @@ class SyncReport:
     agreement: Agreement | None
     sections: list[Section]
     seams: list[Seam]
+    shot: Shot | None = None
 
     @property
     def frames(self) -> int:
@@ -189,6 +192,7 @@ def analyze(
     box: Box | None,
     seams: Sequence[int] = (),
     *,
+    shot: FrameSource | None = None,
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
@@ -202,6 +206,7 @@ def analyze(
         sound: the sound, from the same time 0.
         box: where to look; None: where the picture goes with the sound.
         seams: first frames of the windows that the video is made of.
+        shot: the video that this one dubs, to be compared outside of the box.
         folder: for a temporary file of 9 kB per frame (the system's own folder if None).
         progress: called with frames done and frames in all; may raise to stop.
         check: called often; may raise to stop.
@@ -225,6 +230,11 @@ def analyze(
     tries = TRIES_IN_PICTURE if box is None else TRIES_IN_BOX
     agreement = _agreement(region, track, max_lag, reach, tries) if comparable else None
     changes = common_change(picture)
+    size = source.height, source.width
+    kept = None
+    if shot is not None:
+        cells = watched.cells[0]
+        kept = compare(cells, size, frame_rate, shot, region.box, reach, folder=folder, progress=progress)
     return SyncReport(
         width=source.width,
         height=source.height,
@@ -238,6 +248,7 @@ def analyze(
         agreement=agreement,
         sections=_sections(agreement, track, frame_rate, reach) if agreement else [],
         seams=[Seam(frame, _jump(changes, frame)) for frame in seams if 0 < frame < frames],
+        shot=kept,
     )
 
 
