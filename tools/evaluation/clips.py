@@ -63,7 +63,7 @@ def talking_prompt(client: ComfyClient, clip: Clip, folder: Path, **sampler: Any
     """The shipped workflow with the cartoon models and a clip, whose files are written to `folder` and uploaded."""
     prompt = talking_picture.with_cartoon_models(talking_picture.load_workflow())
     picture = uploaded_picture(client, [clip], folder)
-    return _with_settings(talking_picture.with_media(prompt, picture, uploaded_sound(client, clip, folder)), **sampler)
+    return with_settings(talking_picture.with_media(prompt, picture, uploaded_sound(client, clip, folder)), **sampler)
 
 
 def two_speakers_prompt(client: ComfyClient, clips: tuple[Clip, Clip], folder: Path, **sampler: Any) -> Prompt:
@@ -73,7 +73,7 @@ def two_speakers_prompt(client: ComfyClient, clips: tuple[Clip, Clip], folder: P
     for number, clip in enumerate(clips, start=1):
         loader, _ = inputs_of(prompt, "InfiniteTalkAudioEmbeds")[f"audio_{number}"]
         prompt[loader]["inputs"]["audio"] = uploaded_sound(client, clip, folder)
-    return _with_settings(prompt, width=len(clips) * cartoon_models.SIDE, **sampler)
+    return with_settings(prompt, width=len(clips) * cartoon_models.SIDE, **sampler)
 
 
 def uploaded_picture(client: ComfyClient, clips: Sequence[Clip], folder: Path) -> str:
@@ -90,7 +90,7 @@ def uploaded_sound(client: ComfyClient, clip: Clip, folder: Path) -> str:
     return client.upload(file)
 
 
-def _with_settings(prompt: Prompt, **sampler: Any) -> Prompt:
+def with_settings(prompt: Prompt, **sampler: Any) -> Prompt:
     """No job shall find another's windows or file."""
     inputs_of(prompt, "InfiniteTalkSampler").update({"seed": 1, "resume": False, **sampler})
     inputs_of(prompt, "SaveVideoWithAudio")["filename_prefix"] = f"cartoons/{uuid.uuid4().hex[:12]}"
