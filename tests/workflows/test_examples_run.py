@@ -58,6 +58,7 @@ PROMISES = {
     "two_speakers": TALK,
     "interview": TALK,
     "dubbing": TALK,
+    "dubbing_keep_the_shot": TALK,
     "long_narration": TALK,
     "song": replace(TALK, sound="song.flac"),
     "images_and_sound": Promise(LENGTH, size=(512, 512)),

@@ -21,12 +21,12 @@ TALL_WIDGET_HEIGHT, BAR_HEIGHT, PACK_NAME_HEIGHT = 28, 32, 24
 # Nodes that need more room than slots and widgets: text fields, pictures, players, what is told while they work.
 ROOMY = {
     "LoadImage": 340, "LoadVideo": 300, "CLIPTextEncode": 170, "InfiniteTalkLoadAudio": 240,
-    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 320, "InfiniteTalkSplitSpeakers": 250,
-    "InfiniteTalkSampler": 690, "SaveVideoWithAudio": 420,
+    "InfiniteTalkAudioEmbeds": 250, "InfiniteTalkSpeakerMasks": 345, "InfiniteTalkSplitSpeakers": 250,
+    "InfiniteTalkSampler": 735, "SaveVideoWithAudio": 420,
 }  # fmt: skip
 # What nodes grow to by a run, with a preview, a line of text, a player: room that their group leaves them.
 AFTER_A_RUN = {
-    "InfiniteTalkAudioEmbeds": 275, "InfiniteTalkMergedModelLoader": 190, "InfiniteTalkSampler": 940,
+    "InfiniteTalkAudioEmbeds": 275, "InfiniteTalkMergedModelLoader": 190, "InfiniteTalkSampler": 985,
     "InfiniteTalkSplitSpeakers": 310, "SaveVideoWithAudio": 750,
 }  # fmt: skip
 # Widgets that the editor adds behind one of the node's own, with the value that it writes for them.

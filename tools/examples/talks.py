@@ -34,6 +34,7 @@ NEGATIVE = ", ".join(
      "frozen picture")
 )  # fmt: skip
 WHO_SPEAKS = "0.0 0.4 Anna\n0.4 0.8 Ben\n0.8 6.0 Anna"
+MOUTH_BOX = "0.35 0.45 0.3 0.3"
 FAST = {"steps": 6, "shift": 2.0, "text_cfg": 1.0, "audio_cfg": 1.0}
 
 
@@ -54,6 +55,8 @@ class Talk:
     """A voice without its music for the mouth, the song for the file."""
     interview: bool = False
     """Two speakers on one recording."""
+    keep_shot: bool = False
+    """Dubbing that changes nothing but the mouth."""
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
@@ -97,6 +100,10 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     if example.two_speakers:
         follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen))
         graph.connect(follow[0], sampler, "speaker_masks")
+    if example.keep_shot:
+        mouth = {"layout": "boxes", "boxes": MOUTH_BOX, "follow": True}
+        follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "The mouth, which may change", image=seen, **mouth))
+        graph.connect(follow[0], sampler, "edit_mask")
     add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
@@ -169,6 +176,10 @@ TALKS = (
     Talk(
         "dubbing", "A person talks, natural gestures.", dubbing=True, prefix="InfiniteTalk/dub",
         note_heights=(200, 180, 520),
+    ),
+    Talk(
+        "dubbing_keep_the_shot", "A person talks, natural gestures.", dubbing=True, keep_shot=True,
+        sampler={"denoise": 0.7}, prefix="InfiniteTalk/dub", note_heights=(350, 330, 400),
     ),
     Talk(
         "long_narration", HEAD_AND_SHOULDERS, fast=True, sampler={"color_correction": 1.0},
