@@ -17,8 +17,9 @@ def check_socket(name: str, io_type: str, value: Any) -> None:
     Raises:
         UserError: it is another one.
     """
-    fits, needed, source = KINDS[io_type]
-    if not fits(value):
+    kinds = [KINDS[kind] for kind in io_type.split(",")]  # a socket may take several
+    if not any(fits(value) for fits, _, _ in kinds):
+        needed, source = (" or ".join(texts) for texts in zip(*((kind[1], kind[2]) for kind in kinds), strict=True))
         raise UserError(f"{name} is {described(value)}, and {needed} is needed: connect {source}.")
 
 

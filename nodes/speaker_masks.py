@@ -131,7 +131,6 @@ class InfiniteTalkSpeakerMasks(CheckedNode):
         return io.NodeOutput(_written_masks(layout, boxes, source.height, source.width))
 
 
-
 def _check_follow(layout: str, follow: bool) -> None:
     if follow and layout != BOXES:
         raise UserError(f"follow is on, but the layout is {layout}: choose {BOXES}, and write a box around each face.")

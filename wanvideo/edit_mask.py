@@ -39,6 +39,7 @@ class EditMask:
         Raises:
             UserError: another shape or number of masks, pixels that are no numbers, or nothing that may change.
         """
+        masks = masks[None] if masks.ndim == 2 else masks
         if masks.ndim != 3 or 0 in masks.shape:
             raise UserError(
                 f"edit_mask has the shape {list(masks.shape)}, but [masks, height, width] is needed: connect a MASK."
