@@ -47,7 +47,7 @@ def _checked(one: io.Input, value: Any, looked_up: bool) -> Any:
         return _text(one.id, value)
     if isinstance(one, io.Boolean.Input):
         return _yes_or_no(one.id, value)
-    check_socket(one.id, one.io_type, value)
+    check_socket(one.id, one.get_io_type(), value)
     return value
 
 
