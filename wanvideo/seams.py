@@ -11,8 +11,9 @@ import math
 
 from torch import Tensor
 
-FADE_FRAMES = 16
-"""Frames over which a window goes from what was there before to its own."""
+FADE_FRAMES = 8
+"""Frames over which a window goes from what was there before to its own. More hold back the mouth, too: in a hard clip
+of the small talking models, r with the sound is 0.83 without, 0.78 with 8, 0.73 with 16; 8 are enough for the seam."""
 
 
 def without_jump(frames: Tensor, before: Tensor) -> None:

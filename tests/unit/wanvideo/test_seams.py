@@ -31,7 +31,7 @@ def test_a_jump_is_not_seen_and_is_whole_again_after_a_while(shown):
     without_jump(frames, before)
     usual = changes(moving(0, 30)).mean()
     assert changes(torch.cat([before, own]))[shown - 1] > 2.5 * usual
-    assert changes(torch.cat([before, frames])).max() < 1.6 * usual
+    assert changes(torch.cat([before, frames])).max() < 1.9 * usual
     assert changes(torch.cat([before, frames]))[shown - 1] < 1.2 * usual
     assert torch.equal(frames[FADE_FRAMES:], own[FADE_FRAMES:])
 
