@@ -139,7 +139,8 @@ class FrameStore:
 
         Raises:
             ValueError: frames that do not fit the video; the store is as it was before.
-            UserError: the disk does not take them; the store is as it was before.
+            UserError: the disk does not take them, or another machine has taken the run over; the store is as it
+                was before.
         """
         pixels = self._checked(frames)
         window = self.windows_done
@@ -203,6 +204,7 @@ class FrameStore:
         from safetensors.torch import save
 
         saved = save({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()})
+        self._refuse_if_lost()
         windows = self._manifest.windows
         record = WindowRecord(
             chain_hash=self._plan.chain_hash(window, windows[-1].chain_hash if windows else None),
@@ -213,11 +215,19 @@ class FrameStore:
         flush_folder(self.folder)
         expired = _expired_state(window)
         manifest = self._manifest.with_window(record, expired)
+        self._refuse_if_lost()  # writing may have taken its time
         manifest.save(self.folder)
         self._manifest = manifest
         if expired is not None:
             with contextlib.suppress(OSError):  # in use (Windows): the next opening deletes it
                 state_path(self.folder, expired).unlink(missing_ok=True)
+
+    def _refuse_if_lost(self) -> None:
+        if self._lock.is_lost():
+            raise UserError(
+                f"The run {self.folder} was taken over by another machine, because this one showed no sign of life for "
+                "too long; queue the same graph again to go on with what is finished."
+            )
 
     def _let_others_read_when_complete(self) -> None:
         """A complete run is only read from now on: mark it as used, and let other jobs read it too."""

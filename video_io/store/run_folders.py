@@ -84,21 +84,23 @@ def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
     raise AssertionError("unreachable: the numbers never end")
 
 
-def claim(folder: Path) -> FileLock | None:
+def claim(folder: Path, *, patient: bool = False) -> FileLock | None:
     """Lock a run folder for writing; None when another job has it.
+
+    On shared storage a dead job of another machine has it for a while; `patient` waits until that is clear.
 
     Raises:
         OSError: it cannot be locked.
     """
     try:
-        return FileLock.try_acquire(folder / LOCK_NAME)
+        return FileLock.try_acquire(folder / LOCK_NAME, patient=patient)
     except FileNotFoundError:  # a cleaner was faster
         return None
 
 
 def mark_in_use(folder: Path) -> FileLock:
     """Keep `folder` from being cleared or begun anew for as long as the returned object lives."""
-    marker = FileLock.try_acquire(folder / f"use-{uuid.uuid4().hex}.lock")
+    marker = FileLock.try_acquire(folder / f"use-{uuid.uuid4().hex}.lock", contested=False)
     if marker is None:
         raise FileNotFoundError(f"The run folder {folder} was removed while it was being opened")
     return marker.delete_with_holder()
@@ -108,7 +110,7 @@ def has_readers(folder: Path) -> bool:
     """Whether somebody still reads `folder`; the markers of dead processes are removed."""
     alive = False
     for path in folder.glob("use-*.lock"):
-        marker = FileLock.try_acquire(path)
+        marker = FileLock.try_acquire(path, contested=False)
         if marker is None:
             alive = alive or path.exists()
         else:

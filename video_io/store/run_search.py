@@ -109,7 +109,7 @@ def open_run(
     ]
     # The most windows first; among equals a run that can be continued where it is.
     for _, _, folder in sorted(candidates, key=lambda candidate: candidate[:2], reverse=True):
-        lock = claim(folder)
+        lock = claim(folder, patient=True)
         if lock is None:
             log.info("The run %s belongs to another job now", folder)
             continue
