@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import struct
 import time
@@ -9,18 +10,24 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Prompt = dict[str, dict[str, Any]]
 
 TEXT_EVENT = 3  # ComfyUI's binary websocket message with progress text for a node
+PIECE_BYTES = 2**20
 
 
 class ComfyError(RuntimeError):
     """The server refused or failed; the message is what it said."""
+
+
+class NoAnswerError(ComfyError):
+    """No server is there, or it breaks off."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,13 @@ class ComfyClient:
 
     Args:
         url: such as `http://127.0.0.1:8188`.
+        answer_seconds: how long a request may wait for its answer; None for ever.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_seconds: float | None = None) -> None:
         self.url = url.rstrip("/")
         self.id = uuid.uuid4().hex
+        self._answer_seconds = answer_seconds
 
     def get(self, path: str, **query: str) -> Any:
         """GET some JSON."""
@@ -98,10 +107,10 @@ class ComfyClient:
         kind, *options = described["input"]["required"][input_name]
         return list(options[0]["options"] if kind == "COMBO" else kind)
 
-    def upload(self, file: Path) -> str:
-        """Send a file to the server's input folder; returns the name that it has there."""
+    def upload(self, file: Path, name: str | None = None) -> str:
+        """Send a file to the server's input folder, under its own or another name; returns the one it has there."""
         boundary = uuid.uuid4().hex
-        name = file.name.replace('"', "_")
+        name = (name or file.name).replace('"', "_")
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
         body = head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + file.read_bytes()
         body += f"\r\n--{boundary}--\r\n".encode()
@@ -113,7 +122,9 @@ class ComfyClient:
         """Fetch a file that a history entry names (`filename`, `subfolder`, `type`)."""
         wanted = {key: file[key] for key in ("filename", "subfolder", "type")}
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(self._request("/view", query=wanted))
+        with self._open("/view", query=wanted) as answer, target.open("wb") as opened:
+            while piece := self._answered(lambda: answer.read(PIECE_BYTES)):
+                opened.write(piece)
 
     def submit(self, prompt: Prompt, extra_data: dict[str, Any] | None = None) -> str:
         """Queue a prompt; returns its id.
@@ -160,15 +171,36 @@ class ComfyClient:
     def _request(
         self, path: str, *, query: dict[str, str] | None = None, data: bytes | None = None, content_type: str = ""
     ) -> bytes:
+        with self._open(path, query=query, data=data, content_type=content_type) as answer:
+            return self._answered(answer.read)
+
+    def _open(
+        self, path: str, *, query: dict[str, str] | None = None, data: bytes | None = None, content_type: str = ""
+    ) -> http.client.HTTPResponse:
         address = self.url + path + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type} if content_type else {}
+        seconds = {} if self._answer_seconds is None else {"timeout": self._answer_seconds}
+
+        def send() -> http.client.HTTPResponse:
+            request = urllib.request.Request(address, data=data, headers={"Content-Type": content_type})
+            try:
+                return urllib.request.urlopen(request, **seconds)
+            except urllib.error.HTTPError as error:
+                raise ComfyError(_describe(error.read()) or f"{path}: the server answered {error.code}.") from error
+
+        return self._answered(send)
+
+    def _answered(self, attempt: Callable[[], T]) -> T:
+        """What `attempt` gets from the server.
+
+        Raises:
+            NoAnswerError: the server is not there, or breaks off.
+        """
         try:
-            with urllib.request.urlopen(urllib.request.Request(address, data=data, headers=headers)) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            raise ComfyError(_describe(error.read()) or f"{path}: the server answered {error.code}.") from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise ComfyError(f"No ComfyUI answers at {self.url} ({error}): start it or check the address.") from error
+            return attempt()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswerError(
+                f"No ComfyUI answers at {self.url} ({error}): start it or check the address."
+            ) from error
 
 
 class Connection:
@@ -182,8 +214,9 @@ class Connection:
         try:
             self._socket = websocket.create_connection(address, timeout=30)
         except (OSError, websocket.WebSocketException) as error:
-            raise ComfyError(f"No ComfyUI answers at {url} ({error}): start it or check the address.") from error
-        self._socket.settimeout(None)
+            raise NoAnswerError(f"No ComfyUI answers at {url} ({error}): start it or check the address.") from error
+        self.heard = time.monotonic()
+        """When the last message came, of any kind."""
 
     def __enter__(self) -> Connection:
         return self
@@ -204,12 +237,29 @@ class Connection:
     def events(self) -> Iterator[Event]:
         """All events until the server closes the connection."""
         while True:
-            message = self._socket.recv()
-            if not message:
-                raise ComfyError("The server closed the connection: see its log.")
-            event = _parse(message)
+            event = self.next_event()
             if event:
                 yield event
+
+    def next_event(self, seconds: float | None = None) -> Event | None:
+        """The next message; None where none came within `seconds`, or one without meaning here.
+
+        Raises:
+            NoAnswerError: the connection is closed.
+        """
+        import websocket
+
+        self._socket.settimeout(seconds)
+        try:
+            message = self._socket.recv()
+        except websocket.WebSocketTimeoutException:
+            return None
+        except (OSError, websocket.WebSocketException):
+            message = ""
+        if not message:
+            raise NoAnswerError("The server closed the connection: see its log.")
+        self.heard = time.monotonic()
+        return _parse(message)
 
 
 def _parse(message: str | bytes) -> Event | None:

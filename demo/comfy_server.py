@@ -33,14 +33,25 @@ class ComfyServer:
         environment: interpreter and ComfyUI.
         base: the base folder; made if it is not there.
         arguments: more command line arguments for ComfyUI.
+        on_cpu: work on the CPU; else on the device that ComfyUI chooses.
+        links_pack: have this project among its custom nodes; else the arguments see to that.
     """
 
-    def __init__(self, environment: Environment, base: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        base: Path,
+        arguments: tuple[str, ...] = (),
+        *,
+        on_cpu: bool = True,
+        links_pack: bool = True,
+    ) -> None:
         self.environment = environment
         self.base = base
         self.log_file = base / "server.log"
         self.url = ""
-        self._arguments = arguments
+        self._links_pack = links_pack
+        self._arguments = ("--cpu", *arguments) if on_cpu else arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -65,7 +76,8 @@ class ComfyServer:
         """
         for folder in FOLDERS:
             (self.base / folder).mkdir(parents=True, exist_ok=True)
-        link_pack(self.base / "custom_nodes")
+        if self._links_pack:
+            link_pack(self.base / "custom_nodes")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log_file.open("wb") as log:
@@ -90,6 +102,13 @@ class ComfyServer:
         _signal_group(process, force=True)
         process.wait()
 
+    def kill(self) -> None:
+        """End the process and everything that it started at once; what is finished is kept, as after a crash."""
+        if self._process is not None:
+            _signal_group(self._process, force=True)
+            self._process.wait()
+            self._process = None
+
     def is_running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
@@ -110,7 +129,7 @@ class ComfyServer:
             raise SetupError("This environment has no ComfyUI: prepare one with a server.")
         database = (self.base / "user" / "comfyui.db").as_posix()
         return [
-            str(self.environment.python), "-u", str(self.environment.core / "main.py"), "--cpu",
+            str(self.environment.python), "-u", str(self.environment.core / "main.py"),
             "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(self.base),
             "--database-url", f"sqlite:///{database}", "--disable-auto-launch", *self._arguments,
         ]  # fmt: skip

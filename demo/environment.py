@@ -50,15 +50,17 @@ class Environment:
     Attributes:
         venv: folder of the virtual environment.
         core: folder of ComfyUI (where `main.py` is), or None if only a client is needed.
+        interpreter: another one than that of the virtual environment, where ComfyUI has a Python of its own.
     """
 
     venv: Path
     core: Path | None
+    interpreter: Path | None = None
 
     @property
     def python(self) -> Path:
         """The environment's interpreter."""
-        return self.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        return self.interpreter or self.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def is_running(self) -> bool:
         """Whether this very process already runs in the environment."""

@@ -1,0 +1,70 @@
+"""The results: one JSON object a line, written as each job ends; read again when the command is given again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from job_file import Fault, Job, JobError
+
+
+class ResultsFile:
+    """What has become of the jobs so far.
+
+    Args:
+        file: made if it is not there; a last line that was cut short by a crash is dropped.
+
+    Raises:
+        JobError: it cannot be read or written, or is no file of results.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._done: dict[str, dict[str, Any]] = {}
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            text = file.read_bytes() if file.exists() else b""
+            whole = text[: text.rfind(b"\n") + 1]
+            for line in whole.decode("utf-8").splitlines():
+                result = json.loads(line)
+                if result.get("status") == "done":
+                    self._done[result["id"]] = result
+            if whole != text:
+                with file.open("rb+") as opened:
+                    opened.truncate(len(whole))
+            self._opened = file.open("a", encoding="utf-8")
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
+
+    def is_done(self, job: Job) -> bool:
+        """Whether the job was done before and its video is there.
+
+        Raises:
+            JobError: another job was done under this id.
+        """
+        result = self._done.get(job.id)
+        if result is None or not Path(result["output"]).is_file():
+            return False
+        if result["digest"] != job.digest:
+            raise JobError(
+                f"The job {job.id} is done already, with another graph, files or output: give it another id, or take "
+                f"its line out of {self.file}."
+            )
+        return True
+
+    def add(self, result: dict[str, Any]) -> None:
+        """Write a line; it is on the disk when this returns."""
+        self._opened.write(json.dumps(result, ensure_ascii=False) + "\n")
+        self._opened.flush()
+        os.fsync(self._opened.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+
+def failed_line(fault: Fault) -> dict[str, Any]:
+    """The result of a line that is no job."""
+    return {"id": fault.id, "line": fault.line, "status": "failed", "error": fault.sentence, "tries": 0}
