@@ -11,6 +11,7 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from comfy_server import own_process_group
 from render import Server, ServerLostError
 
 KEEPER = Path(__file__).with_name("keep_server.py")
@@ -85,12 +86,15 @@ class OwnServer:
         return self._keeper is not None and self._keeper.poll() is None
 
     def _start(self) -> Server:
+        # In a group of its own, as Ray kills that of a dead worker: the keeper must live to end the server.
         life = uuid.uuid4().hex[:8]
         self._log = Path(self._recipe.log) / f"{self._name}-{life}.log"
         base = Path(tempfile.gettempdir()) / f"infinitetalk-{self._name}-{life}"
         recipe = replace(self._recipe, log=str(self._log), base=str(base))
         command = [sys.executable, str(KEEPER)]
-        self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._keeper = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **own_process_group()
+        )
         self._keeper.stdin.write(json.dumps(asdict(recipe)) + "\n")
         self._keeper.stdin.flush()
         answer = self._keeper.stdout.readline()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -63,7 +64,7 @@ def connect(address: str | None, cpus: int) -> None:
     paths = os.pathsep.join([*map(str, MODULES), *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus, "include_dashboard": False}
     environment = {"env_vars": {"PYTHONPATH": paths}}
-    ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level="ERROR", configure_logging=True)
+    ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
 
 
 class RayWorkers:

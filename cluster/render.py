@@ -134,7 +134,7 @@ def render(
         StoppedError: as `is_stopped` wanted.
     """
     start = time.monotonic()
-    client = ComfyClient(server.url, ANSWER_SECONDS)
+    client = ComfyClient(server.url, min(ANSWER_SECONDS, silent_seconds))
     windows = Windows()
     try:
         if job.part:
@@ -180,7 +180,7 @@ class _Followed:
                     if not is_queued:
                         self._submit()
                         is_queued = True
-                    self._deadline = time.monotonic() + RECONNECT_SECONDS
+                    self._deadline = time.monotonic() + min(RECONNECT_SECONDS, silent_seconds)
                     return self._listen(connection, is_stopped, silent_seconds)
             except NoAnswerError:
                 if not is_queued or not self._server.is_running() or time.monotonic() > self._deadline:

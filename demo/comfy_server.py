@@ -83,7 +83,7 @@ class ComfyServer:
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(port), cwd=self.environment.core, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, env={**PATIENT_THREADS, **os.environ}, **_own_process_group(),
+                stderr=subprocess.STDOUT, env={**PATIENT_THREADS, **os.environ}, **own_process_group(),
             )  # fmt: skip
         try:
             self._wait_until_it_answers()
@@ -159,7 +159,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _own_process_group() -> dict[str, object]:
+def own_process_group() -> dict[str, object]:
     """Arguments for Popen: the terminal's Ctrl-C reaches us only, and we end the whole group."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}

@@ -21,7 +21,8 @@ from comfy_server import PATIENT_THREADS  # noqa: E402
 def main() -> int:
     """Prepare the environment and run pytest; returns its exit code."""
     try:
-        prepared = environment.prepare(ROOT / "demo" / "requirements.txt", ROOT / "tests" / "requirements.txt")
+        folders = [ROOT / name for name in ("demo", "cluster", "tests")]
+        prepared = environment.prepare(*(folder / "requirements.txt" for folder in folders))
     except environment.SetupError as error:
         environment.say(str(error))
         return 1

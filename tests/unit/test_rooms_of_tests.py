@@ -40,7 +40,7 @@ def test_an_import_of_a_test_is_found(code: str):
     assert intruders(code)
 
 
-@pytest.mark.parametrize("folder", ["demo", "tools", "benchmarks"])
+@pytest.mark.parametrize("folder", ["cluster", "demo", "tools", "benchmarks"])
 def test_what_is_no_test_does_not_import_from_the_tests(folder: str):
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files

@@ -16,6 +16,7 @@ LIBRARY = ("audio", "nodes", "sync", "video_io", "wanvideo")
 FOLDERS = (
     *LIBRARY,
     "benchmarks",
+    "cluster",
     "demo",
     "docs",
     "example_workflows",
