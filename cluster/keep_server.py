@@ -1,5 +1,8 @@
 """Keeps one ComfyUI for a worker, and ends it when the worker is gone, however it went.
 
+`launch PID` starts it so that it is not a child of the worker with that number, and ends: Ray kills the children of a
+worker that ends.
+
 The first line of stdin is a `ServerRecipe` as JSON, the answer one line of JSON: `url` and `input` of the server, or an
 `error`. From then on the end of stdin, which comes with the death of the worker too, ends the server at once, so that
 its GPU and the run that it worked on are free for another.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "demo"))
 
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, own_process_group
 from environment import ROOT, Environment, SetupError
 from own_server import ServerRecipe
 
@@ -26,6 +30,9 @@ LOOK_SECONDS = 0.2
 
 def main() -> int:
     """Start the server, tell of it, and stay as long as the worker and the server do."""
+    if sys.argv[1] == "launch":
+        subprocess.Popen([sys.executable, __file__, "keep", sys.argv[2]], **own_process_group())
+        return 0
     recipe = ServerRecipe(**json.loads(sys.stdin.readline()))
     base = Path(recipe.base)
     server = make_server(recipe, base)

@@ -62,9 +62,11 @@ def connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     paths = os.pathsep.join([*map(str, MODULES), *filter(None, [os.environ.get("PYTHONPATH")])])
-    options: dict[str, Any] = {"address": address} if address else {"num_cpus": cpus, "include_dashboard": False}
+    options: dict[str, Any] = (
+        {"address": address} if address else {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+    )
     environment = {"env_vars": {"PYTHONPATH": paths}}
-    ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
 
 
 class RayWorkers:

@@ -92,7 +92,7 @@ class Driver:
 
 
 def keepers(log_folder: Path) -> list[Any]:
-    """The processes that keep the servers whose logs lie in a folder; their parents are the workers."""
+    """The processes that keep the servers whose logs lie in a folder; the last argument is the number of the worker."""
     import psutil
 
     found = []
@@ -119,7 +119,7 @@ def kill_one(keeper: Any, what: str) -> None:
 
     try:
         (server,) = keeper.children()
-        victim = keeper.parent() if what == "actor" else server
+        victim = psutil.Process(int(keeper.cmdline()[-1])) if what == "actor" else server
         victim.send_signal(signal.SIGSTOP if what == "hang" else KILL)
     except (psutil.Error, ValueError):  # it is just going
         return
