@@ -99,6 +99,7 @@ class Cluster:
         self._count = len(self._waiting)
         self._retried = 0  # jobs that pause
         self._working = self._starting = 0
+        self._idle: deque[simpy.Event] = deque()
         self.ideal = sum(self._waiting) * scenario.window / scenario.workers
 
     def run(self) -> Tally:
@@ -127,7 +128,9 @@ class Cluster:
                 if not self._waiting:
                     if not self._has_unfinished():
                         return
-                    yield self.env.timeout(scenario.pause)
+                    called = self.env.event()  # for a job of a machine that has died, or as there are none any more
+                    self._idle.append(called)
+                    yield called
                     continue
                 windows = self._waiting.popleft()
                 self._working += 1
@@ -164,6 +167,9 @@ class Cluster:
         self.tally.done += 1
         self.tally.useful += windows * self.scenario.window
         self.tally.ends.append(self.env.now)
+        if self.tally.done == self._count:
+            for called in self._idle:
+                called.succeed()
 
     def _die(self, windows: int, progress: float, window: float) -> None:
         finished = min(int(progress), windows - 1)
@@ -177,6 +183,8 @@ class Cluster:
         yield self.env.timeout(self.scenario.pause)
         self._retried -= 1
         self._waiting.appendleft(windows)
+        if self._idle:
+            self._idle.popleft().succeed()
 
     def _watch(self):  # noqa: ANN202
         """The length of the queue over time."""

@@ -74,7 +74,7 @@ def test_killed_driver_killed_server_and_killed_actor_lose_nothing_and_mistakes_
     logs = jobs.with_suffix(".results.logs")
     first = Driver(jobs, "--workers", 2, "--models", MODELS)
     drivers.append(first)
-    wait_until(lambda: first.windows_finished() >= 3, 120)
+    wait_until(lambda: first.windows_finished() >= 3, 240)
     first.process.send_signal(KILL)
     first.process.wait()
     wait_until(lambda: not keepers(logs), 20)
@@ -82,10 +82,10 @@ def test_killed_driver_killed_server_and_killed_actor_lose_nothing_and_mistakes_
 
     second = Driver(jobs, "--workers", 2, "--models", MODELS)
     drivers.append(second)
-    wait_until(lambda: second.windows_finished() > before, 120)
+    wait_until(lambda: second.windows_finished() > before, 240)
     kill_one(keepers(logs)[0], "server")
     after_kill = second.windows_finished()
-    wait_until(lambda: second.windows_finished() > after_kill + 1 and len(keepers(logs)) == 2, 120)
+    wait_until(lambda: second.windows_finished() > after_kill + 1 and len(keepers(logs)) == 2, 240)
     kill_one(keepers(logs)[-1], "actor")
     assert second.process.wait(240) == 1, second.stderr_file.read_text(encoding="utf-8")
 
