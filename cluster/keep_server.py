@@ -66,6 +66,9 @@ def make_server(recipe: ServerRecipe, base: Path) -> ComfyServer:
     server.log_file = Path(recipe.log)
     server.log_file.parent.mkdir(parents=True, exist_ok=True)
     os.environ["INFINITETALK_RUNS_FOLDER"] = recipe.runs
+    os.environ.pop("OMP_NUM_THREADS", None)
+    if recipe.threads:
+        os.environ["OMP_NUM_THREADS"] = recipe.threads
     return server
 
 

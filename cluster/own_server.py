@@ -35,6 +35,8 @@ class ServerRecipe:
         on_cpu: work on the CPU.
         arguments: more of ComfyUI's own.
         base: folder of its own on the worker's machine; gone when it ends.
+        threads: `OMP_NUM_THREADS` as the user has set it. Ray sets it to 1 for its workers, and with another number of
+            threads a CPU adds up in another order: the bits would be others than those of one server alone.
     """
 
     python: str
@@ -46,6 +48,7 @@ class ServerRecipe:
     on_cpu: bool = True
     arguments: tuple[str, ...] = ()
     base: str = ""
+    threads: str = ""
 
 
 class OwnServer:

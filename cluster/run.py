@@ -115,6 +115,7 @@ def recipe_of(options: argparse.Namespace, prepared: environment.Environment, re
         log=str(results.with_suffix(".logs").resolve()),
         custom_nodes=str(core / "custom_nodes") if chosen else "",
         on_cpu=not python,
+        threads=os.environ.get("OMP_NUM_THREADS", ""),
     )
 
 

@@ -75,6 +75,7 @@ def test_killed_driver_killed_server_and_killed_actor_lose_nothing_and_mistakes_
     first = Driver(jobs, "--workers", 2, "--models", MODELS)
     drivers.append(first)
     wait_until(lambda: first.windows_finished() >= 3, 240)
+    assert first.process.poll() is None
     first.process.send_signal(KILL)
     first.process.wait()
     wait_until(lambda: not keepers(logs), 20)

@@ -356,3 +356,25 @@ def test_the_scale_of_a_quantized_tensor_counts(comfy_core):
 
     assert digest(quantized(1.0)) == digest(quantized(1.0))
     assert digest(quantized(1.0)) != digest(quantized(2.0))
+
+
+@pytest.mark.parametrize("folder", ["/srv/comfy/custom_nodes/pack", "D:\\ComfyUI\\custom_nodes\\pack"])
+def test_where_a_custom_node_is_installed_does_not_count(comfy_core, folder):
+    from infinitetalk.wanvideo.resume.digest import Digester
+
+    def patch_of(module: str):
+        return type("Patch", (), {"__module__": module})()
+
+    here = Digester().digest(patch_of("/home/me/ComfyUI/custom_nodes/pack.nodes"))
+    assert Digester().digest(patch_of(f"{folder}.nodes")) == here
+    assert Digester().digest(patch_of(f"{folder}.other")) != here
+
+
+def test_what_the_folder_of_this_pack_is_called_does_not_count(comfy_core, monkeypatch):
+    from infinitetalk.wanvideo.resume import digest
+
+    def settings_of(package: str) -> bytes:
+        monkeypatch.setattr(digest, "OWN_PACKAGE", package)
+        return digest.Digester().digest(type("Settings", (), {"__module__": f"{package}.wanvideo.sampling"})())
+
+    assert settings_of("/a/custom_nodes/infinitetalk") == settings_of("/b/custom_nodes/comfyui-infinitetalk-main")

@@ -28,6 +28,7 @@ PIECES, PIECE_BYTES = 4, 16 * 2**10
 MAX_DEPTH = 16
 """Nesting that is followed; deeper values are those of other packs' objects, far from what they were given."""
 
+OWN_PACKAGE = __name__.removesuffix(".wanvideo.resume.digest")
 PLAIN = (str, int, float, complex, bool, bytes, Enum, PurePath, torch.dtype, torch.Size, type(None), type(Ellipsis))
 PATCHER_PARTS = (
     "patches",
@@ -157,13 +158,24 @@ def _sha(*parts: str | bytes | memoryview) -> bytes:
 
 def _kind(value: Any) -> str:
     named = value if isinstance(value, type) or hasattr(value, "__code__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{_place(named.__module__)}.{named.__qualname__}"
+
+
+def _place(module: str) -> str:
+    """A module's name without the folder that it was loaded from.
+
+    ComfyUI calls the modules of a custom node by the whole path of its folder, which differs between machines, and
+    users name the folder of this pack as they like.
+    """
+    if module == OWN_PACKAGE or module.startswith(f"{OWN_PACKAGE}."):
+        return f"infinitetalk{module.removeprefix(OWN_PACKAGE)}"
+    return module.replace("\\", "/").rpartition("/")[2]
 
 
 def _callable_parts(value: Any) -> list[Any]:
     """What functions, methods and types are made of; empty for everything else."""
     if isinstance(value, type | types.ModuleType):
-        return [value.__name__]
+        return [_place(value.__name__)]
     if isinstance(value, types.MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, types.BuiltinFunctionType):
