@@ -112,14 +112,14 @@ def test_killed_driver_killed_server_and_killed_actor_lose_nothing_and_mistakes_
 def test_given_servers_do_jobs_of_which_one_does_not_answer_and_ctrl_c_stops_all(
     tmp_path: Path, comfy_server: ComfyServer, cartoon_url: str, drivers: list[Driver]
 ):
-    sound = media.write_speech(tmp_path, 40.0)
-    jobs = write_jobs(tmp_path / "jobs", [talk_job("quick", sound, 1.0, 11), talk_job("slow", sound, 40.0, 12)])
+    sound = media.write_speech(tmp_path, 25.0)
+    jobs = write_jobs(tmp_path / "jobs", [talk_job("quick", sound, 1.0, 11), talk_job("slow", sound, 25.0, 12)])
     urls = (cartoon_url, "http://127.0.0.1:9")
     first = Driver(jobs, "--servers", *urls)
     drivers.append(first)
     wait_until(lambda: "quick" in first.done(), 120)
     wait_until(lambda: any(line["status"] == "gone" for line in first.results()), 60)
-    wait_until(lambda: "window 3 of 83 is done" in comfy_server.log(), 60)
+    wait_until(lambda: "window 3 of 52 is done" in comfy_server.log(), 60)
     first.process.send_signal(signal.SIGINT)
 
     assert first.process.wait(60) == 130
