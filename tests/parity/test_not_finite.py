@@ -79,8 +79,8 @@ def test_windows_before_it_are_kept(models, windows_kept, monkeypatch):
 
     real = WindowLoop._denoise
 
-    def denoise(loop, window, shape):
-        latent = real(loop, window, shape)
+    def denoise(loop, window, *rest):
+        latent = real(loop, window, *rest)
         return latent if window.index == 0 else latent * NAN
 
     monkeypatch.setattr(WindowLoop, "_denoise", denoise)

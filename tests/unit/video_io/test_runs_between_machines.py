@@ -42,7 +42,7 @@ def test_machines_that_open_a_job_at_the_same_moment_never_get_one_run(machines:
         root.mkdir()
         start = time.time() + 0.3
         opened = [machines.start(Order(str(root), f"m{n}", locks, at=start, windows=1)) for n in range(3)]
-        wait_until(lambda opened=opened: all(one.told("appended") for one in opened), 15)
+        wait_until(lambda opened=opened: all(one.told("appended") for one in opened))
         assert len({one.told("opened")[0] for one in opened}) == 3
         for one in opened:
             os.kill(one.pid, signal.SIGKILL)
@@ -53,12 +53,12 @@ def test_several_that_take_over_a_dead_one_s_run_at_once_do_not_share_it(
     machines: Machines, tmp_path: Path, locks: str
 ):
     dead = machines.start(Order(str(tmp_path), "dead", locks, windows=2))
-    wait_until(lambda: dead.told("appended") == [2], 15)
+    wait_until(lambda: dead.told("appended") == [2])
     os.kill(dead.pid, signal.SIGKILL)
 
     start = time.time() + 0.3
     heirs = [machines.start(Order(str(tmp_path), f"heir{n}", locks, at=start)) for n in range(3)]
-    wait_until(lambda: all(one.told("complete") for one in heirs), 15)
+    wait_until(lambda: all(one.told("complete") for one in heirs))
 
     folders = [one.told("opened")[0] for one in heirs]
     assert len(set(folders)) == 3
@@ -72,15 +72,15 @@ def test_a_living_machine_keeps_its_run_however_long_a_window_takes_and_whatever
     machines: Machines, tmp_path: Path, locks: str
 ):
     slow = machines.start(Order(str(tmp_path), "slow", locks, pause=3 * SILENCE, windows=1))
-    wait_until(lambda: slow.told("opened"), 15)
+    wait_until(lambda: slow.told("opened"))
     half_a_day_ago = time.time() - 43_200
     os.utime(tmp_path / slow.told("opened")[0] / LOCK_NAME, (half_a_day_ago, half_a_day_ago))
 
     other = machines.start(Order(str(tmp_path), "other", locks))
-    wait_until(lambda: other.told("complete"), 15)
+    wait_until(lambda: other.told("complete"))
 
     assert other.told("opened")[0] != slow.told("opened")[0]
-    wait_until(lambda: slow.told("appended"), 15)
+    wait_until(lambda: slow.told("appended"))
     os.kill(slow.pid, signal.SIGKILL)
 
 
@@ -89,28 +89,28 @@ def test_a_machine_that_stood_still_finds_its_run_taken_and_writes_no_more(
     machines: Machines, tmp_path: Path, locks: str
 ):
     frozen = machines.start(Order(str(tmp_path), "frozen", locks, pause=0.3))
-    wait_until(lambda: frozen.told("appended"), 15)
+    wait_until(lambda: frozen.told("appended"))
     os.kill(frozen.pid, signal.SIGSTOP)
     heir = machines.start(Order(str(tmp_path), "heir", locks, pause=0.3))
-    wait_until(lambda: heir.told("opened"), 15)
+    wait_until(lambda: heir.told("opened"))
     folder, done, waited = heir.told("opened")
     assert (folder, done) == (frozen.told("opened")[0], frozen.told("appended")[0])
     assert waited >= SILENCE
 
     os.kill(frozen.pid, signal.SIGCONT)
-    wait_until(lambda: frozen.told("refused"), 15)
+    wait_until(lambda: frozen.told("refused"))
     assert "taken over by another machine" in frozen.told("refused")[0]
     assert "queue the same graph again" in frozen.told("refused")[0]
-    wait_until(lambda: heir.told("complete"), 15)
+    wait_until(lambda: heir.told("complete"))
     assert_right_video(tmp_path)
 
 
 def test_a_dead_process_of_the_same_machine_is_known_by_the_lock_at_once(machines: Machines, tmp_path: Path):
     dead = machines.start(Order(str(tmp_path), "dead", "local", machine="here", windows=2))
-    wait_until(lambda: dead.told("appended") == [2], 15)
+    wait_until(lambda: dead.told("appended") == [2])
     os.kill(dead.pid, signal.SIGKILL)
     heir = machines.start(Order(str(tmp_path), "heir", "local", machine="here"))
-    wait_until(lambda: heir.told("complete"), 15)
+    wait_until(lambda: heir.told("complete"))
     folder, done, waited = heir.told("opened")
     assert (folder, done) == (dead.told("opened")[0], 2)
     assert waited < SILENCE
@@ -118,9 +118,9 @@ def test_a_dead_process_of_the_same_machine_is_known_by_the_lock_at_once(machine
 
 def test_a_run_that_was_given_up_is_had_without_waiting(machines: Machines, tmp_path: Path):
     first = machines.start(Order(str(tmp_path), "first", "none"))
-    wait_until(lambda: first.told("complete"), 15)
+    wait_until(lambda: first.told("complete"))
     second = machines.start(Order(str(tmp_path), "second", "none"))
-    wait_until(lambda: second.told("complete"), 15)
+    wait_until(lambda: second.told("complete"))
     folder, done, waited = second.told("opened")
     assert (folder, done) == (first.told("opened")[0], WINDOWS)
     assert waited < SILENCE
