@@ -124,8 +124,9 @@ class InfiniteTalkSampler(CheckedNode):
             edit_mask=edit_mask,
         )
         misfit = infinitetalk.model.origin.misfit(job.settings)
-        if misfit:
-            say_here(misfit)
+        facts = [*source.notes, *([misfit] if misfit else [])]
+        for fact in facts:
+            say_here(fact)
         if job.settings.denoise < 1:
             say_here(
                 f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)"
@@ -139,7 +140,7 @@ class InfiniteTalkSampler(CheckedNode):
         )
         video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
-        ui = {"text": [misfit]} if misfit else None
+        ui = {"text": facts} if facts else None
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done, ui=ui)
 
 

@@ -95,17 +95,20 @@ class InfiniteTalkSyncPlot(CheckedNode):
 
         wanted = Box.parse(box)
         source, own_sound = _open(images, video, fps)
+        dubbed = None if source_video is None else open_video(source_video)[0]
         report = analyze(
             source,
             _sound(own_sound if audio is None else audio),
             wanted,
             _seams(video),
-            shot=None if source_video is None else open_video(source_video)[0],
+            shot=dubbed,
             folder=temp_folder(),
             progress=progress_callback(),
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
-        say(cls.hidden.unique_id, "\n".join([report.verdict] + ([report.shot.verdict] if report.shot else [])))
+        verdicts = [report.verdict, *([report.shot.verdict] if report.shot else [])]
+        notes = [*source.notes, *(dubbed.notes if dubbed else [])]
+        say(cls.hidden.unique_id, "\n".join([*verdicts, *notes]))
         return io.NodeOutput(draw(report))
 
 

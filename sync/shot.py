@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -58,6 +58,10 @@ class AtTheTimesOf:
     @property
     def channels(self) -> int:
         return self.source.channels
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.source.notes
 
     def frames(self, first: int = 0) -> Iterator[Frame]:
         """As `FrameSource.frames`."""

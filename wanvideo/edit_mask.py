@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..errors import UserError
 from ..spool import release
+from ..video_io.pixels import to_numpy
 from .resolution import cover
 from .windows import LATENT_STRIDE
 
@@ -83,7 +84,7 @@ class EditMask:
         mask = self._masks[index]
         if not torch.isfinite(mask).all():
             raise UserError(f"edit_mask holds NaN or infinite pixels (mask {index}): check the node that feeds it.")
-        return hashlib.blake2b(np.ascontiguousarray(mask.cpu().numpy()).data, digest_size=16).digest()
+        return hashlib.blake2b(np.ascontiguousarray(to_numpy(mask)).data, digest_size=16).digest()
 
     def _scaled(self, index: int) -> Tensor:
         """Resized as the picture is (cover and crop), with its border."""

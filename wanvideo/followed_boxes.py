@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..video_io.pixels import to_numpy
 from ..video_io.read.frame_source import Frame, FrameSource
 from .pictures import color_histogram, is_cut
 
@@ -110,7 +111,7 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
 
 def _luma(frame: Frame, size: tuple[int, int]) -> np.ndarray:
     """`size` float32, each pixel the mean of those it stands for."""
-    pixels = frame.cpu().numpy() if isinstance(frame, torch.Tensor) else frame
+    pixels = to_numpy(frame)
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     luma = torch.from_numpy(pixels[..., :3].astype(np.float32) @ LUMA / np.float32(scale))
     small = torch.nn.functional.interpolate(luma[None, None], size=size, mode="area")

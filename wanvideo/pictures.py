@@ -144,8 +144,7 @@ def _as_tensor(frame: Frame) -> Tensor:
 
 def _digest(frame: Frame) -> bytes:
     """A short text that is another one if any pixel is."""
-    pixels = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(to_numpy(frame)).data, digest_size=16).digest()
 
 
 def _check_pixels(image: Tensor, index: int) -> None:

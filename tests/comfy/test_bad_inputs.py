@@ -9,13 +9,18 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from comfy_client import ComfyClient, Prompt
+from safetensors.torch import load_file
 from talking_picture import find_node, inputs_of
+from tiny_models import BASE_I2V, INFINITETALK
 
-from ..support import jobs, media
+from ..support import files, jobs, media
 from ..support.bad_inputs import Case, Corpus, Result
+from ..support.merged_models import one_file
 
 SAMPLE = 160
 SEED = int(os.environ.get("INFINITETALK_TEST_SEED", 1))
@@ -41,18 +46,49 @@ ALWAYS = (
 
 
 @pytest.fixture
-def prompt(client: ComfyClient, picture: Path, tmp_path: Path) -> Prompt:
+def prompt(client: ComfyClient, folders: SimpleNamespace, picture: Path, tmp_path: Path) -> Prompt:
     """A graph with all of our nodes in it, as small as can be."""
     sizes = {"width": 32, "height": 32, "window_frames": 5, "motion_frames": 1, "steps": 1}
     prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.1), text_cfg=1, audio_cfg=1, **sizes)
-    prompt["masks"] = {
-        "class_type": "InfiniteTalkSpeakerMasks",
-        "inputs": {"image": [find_node(prompt, "LoadImage"), 0], "layout": "boxes", "boxes": "0 0 0.5 1"},
-    }
+    sampled, sound, loaded = (
+        [find_node(prompt, kind), 0] for kind in ("InfiniteTalkSampler", "InfiniteTalkLoadAudio", "LoadImage")
+    )
+    boxes = {"image": loaded, "layout": "boxes", "boxes": "0 0 0.5 1"}
+    add(prompt, "masks", "InfiniteTalkSpeakerMasks", boxes)
     inputs_of(prompt, "InfiniteTalkSampler")["speaker_masks"] = ["masks", 0]
-    plot = {"video": [find_node(prompt, "InfiniteTalkSampler"), 0], "fps": 25.0, "box": "0.25 0.5 0.5 0.5"}
-    prompt["plot"] = {"class_type": "InfiniteTalkSyncPlot", "inputs": plot}
+    add(prompt, "plot", "InfiniteTalkSyncPlot", {"video": sampled, "fps": 25.0, "box": "0.25 0.5 0.5 0.5"})
+    segments = "0 0.05 Anna\n0.05 0.1 Ben"
+    add(prompt, "split", "InfiniteTalkSplitSpeakers", {"audio": sound, "segments": segments, "speakers": "Ben, Anna"})
+    parts = [load_file(folders.models / name) for name in (BASE_I2V, INFINITETALK)]
+    model = one_file(folders.models / "diffusion_models" / "merged", {**parts[0], **parts[1]})
+    model = model.relative_to(folders.models / "diffusion_models").as_posix()
+    add(prompt, "merged", "InfiniteTalkMergedModelLoader", {"model": model, "weight_dtype": "default"})
+    add_dubbing(client, prompt, tmp_path)
     return prompt
+
+
+def add(prompt: Prompt, node: str, kind: str, inputs: dict[str, Any]) -> None:
+    """One more node."""
+    prompt[node] = {"class_type": kind, "inputs": inputs}
+
+
+def add_dubbing(client: ComfyClient, prompt: Prompt, folder: Path) -> None:
+    """Nodes that keep a source video's shot, and those for faces that a detector has found."""
+    source = folder / "source.mp4"
+    files.ffmpeg(*files.counter(0.2, size="32x32"), "-i", files.voice(folder, 0.2), source)
+    add(prompt, "source", "LoadVideo", {"file": client.upload(source)})
+    of_boxes = {"image": ["source", 0], "layout": "boxes", "boxes": "0.2 0.2 0.5 0.5"}
+    add(prompt, "followed", "InfiniteTalkSpeakerMasks", {**of_boxes, "follow": True})
+    add(prompt, "solid", "SolidMask", {"value": 1.0, "width": 32, "height": 32})
+    of_faces = {**of_boxes, "layout": "from masks"}
+    add(prompt, "drawn", "InfiniteTalkSpeakerMasks", {**of_faces, "masks": ["solid", 0], "order": "as given"})
+    add(prompt, "boxed", "InfiniteTalkSpeakerMasks", {**of_faces, "bboxes": {"x": 0, "y": 0, "width": 9, "height": 9}})
+    dubbed = {name: value for name, value in inputs_of(prompt, "InfiniteTalkSampler").items() if name != "image"}
+    dubbed |= {"source_video": ["source", 0], "edit_mask": ["followed", 0], "denoise": 0.5}
+    del inputs_of(prompt, "InfiniteTalkSampler")["denoise"]
+    add(prompt, "dubbed", "InfiniteTalkSampler", dubbed)
+    plot = {**prompt["plot"]["inputs"], "source_video": ["source", 0]}
+    add(prompt, "compared", "InfiniteTalkSyncPlot", plot)
 
 
 @pytest.fixture
@@ -66,7 +102,8 @@ def chosen(corpus: Corpus) -> list[Case]:
     cases = list(corpus.cases())
     if os.environ.get("INFINITETALK_TEST_ALL"):
         return cases
-    found_once = [Case(find_node(corpus.prompt, kind), *rest) for kind, *rest in ALWAYS]
+    first = {node["class_type"]: name for name, node in reversed(corpus.prompt.items())}
+    found_once = [Case(first[kind], *rest) for kind, *rest in ALWAYS]
     return found_once + random.Random(SEED).sample(cases, SAMPLE)
 
 
@@ -75,6 +112,7 @@ def told(results: list[Result]) -> str:
 
 
 def test_everything_in_every_input(client: ComfyClient, corpus: Corpus, prompt: Prompt):
+    assert not corpus.untried()
     results = []
     for case in chosen(corpus):
         results.append(corpus.run(case))

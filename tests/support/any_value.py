@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import comfy.ldm.models.autoencoder
 import comfy.sd
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy_api.input_impl import VideoFromComponents
+from comfy_api.util import VideoComponents
 
 SIDE = 32
 BAD = float("nan")
@@ -37,6 +40,15 @@ def image(*shape: int, fill: float = 0.5, dtype: torch.dtype = torch.float32) ->
 
 def audio(samples: int = 8000, rate: Any = 16000, fill: float = 0.1) -> dict[str, Any]:
     return {"waveform": torch.full((1, 1, samples), fill), "sample_rate": rate}
+
+
+def video(frames: int = 5, **kind: Any) -> VideoFromComponents:
+    images = image(frames, SIDE, SIDE, 3, **kind)
+    return VideoFromComponents(VideoComponents(images=images, audio=None, frame_rate=Fraction(25)))
+
+
+def box(**changed: Any) -> dict[str, Any]:
+    return {"x": 4, "y": 4, "width": 16, "height": 16, **changed}
 
 
 def prompt(rows: int, width: int, fill: float = 0.0) -> list:
@@ -87,7 +99,20 @@ OBJECTS = {
     "mask NaN": lambda: image(1, SIDE, SIDE, fill=BAD),
     "mask empty": lambda: image(0, SIDE, SIDE),
     "mask of 5": lambda: image(5, SIDE, SIDE, fill=1),
+    "mask bf16": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bfloat16),
     "mask bool": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bool),
+    "video": video,
+    "video bf16": lambda: video(dtype=torch.bfloat16),
+    "video NaN": lambda: video(fill=BAD),
+    "video 0 to 255": lambda: video(fill=200),
+    "video of no frames": lambda: video(0),
+    "boxes": lambda: [box()],
+    "boxes NaN": lambda: [box(x=BAD)],
+    "boxes inf": lambda: [box(width=float("inf"))],
+    "boxes outside": lambda: [box(x=10**9)],
+    "boxes many": lambda: [box()] * 20_000,
+    "boxes of nothing": list,
+    "boxes of texts": lambda: [box(x="left")],
     "audio": audio,
     "audio NaN": lambda: audio(fill=BAD),
     "audio empty": lambda: audio(0),

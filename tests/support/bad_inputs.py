@@ -28,14 +28,20 @@ LINKED: tuple[Any, ...] = (
 """Given by another node."""
 ALLOWED_OBJECTS = {
     "IMAGE": ("image", "image bf16"),
-    "MASK": ("mask", "mask bool"),
+    "MASK": ("mask", "mask bool", "mask bf16"),
+    "VIDEO": ("video", "video bf16"),
+    "BOUNDING_BOX": ("boxes",),
     "AUDIO": ("audio",),
     "CONDITIONING": ("prompt",),
     "INT": ("tensor",),
 }
 """Objects that may be taken, by the socket's type."""
+ONE_FOR_EACH = {"masks": ("mask of 5",), "edit_mask": ("mask of 5",)}
+"""Objects that may be taken by an input besides: a mask for each face, or for each frame of the video."""
 SAY_WHAT_THEY_FOUND = ("SaveVideoWithAudio", "InfiniteTalkSyncPlot", "InfiniteTalkSpeakerMasks")
 """Nodes that tell in their report what was odd about pixels or sound, or that only take a picture's size."""
+OURS = ("InfiniteTalk", "SaveVideoWithAudio")
+"""How the names of our nodes begin."""
 CORE_TURNS_NULL_INTO = ("BOOLEAN", "STRING")  # false, and the text None
 
 
@@ -68,7 +74,7 @@ class Corpus:
         """Take a graph that works.
 
         Args:
-            prompt: has each node of ours at least once.
+            prompt: has each node of ours at least once; a second one has inputs that the first cannot have with others.
             objects: names that `AnyValue` knows.
         """
         self.client = client
@@ -80,17 +86,22 @@ class Corpus:
         }
 
     def cases(self) -> Iterator[Case]:
-        """Every input of every node of ours with everything, a class of nodes once."""
-        seen = set()
+        """Every input of every node of ours with everything; of a second node of a class, those that it alone has."""
+        given: dict[str, set[str]] = {}
         for node, content in self.prompt.items():
             kind = content["class_type"]
-            if kind in seen or not kind.startswith(("InfiniteTalk", "SaveVideoWithAudio")):
+            if not kind.startswith(OURS):
                 continue
-            seen.add(kind)
-            for name in self.inputs(kind):
+            names = set(content["inputs"]) - given[kind] if kind in given else set(self.inputs(kind))
+            given.setdefault(kind, set()).update(content["inputs"])
+            for name in sorted(names):
                 yield from (Case(node, name, "typed", value) for value in LITERALS)
                 yield from (Case(node, name, "linked", value) for value in LINKED)
                 yield from (Case(node, name, "object", value) for value in self.objects)
+
+    def untried(self) -> set[str]:
+        """Nodes of ours that the server has and the graph has not."""
+        return {kind for kind in self.client.get("/object_info") if kind.startswith(OURS)} - set(self.described)
 
     def inputs(self, kind: str) -> dict[str, list[Any]]:
         """Name -> type and options of all inputs."""
@@ -151,8 +162,9 @@ class Corpus:
         if case.value is None and case.kind != "object":
             return optional or (case.kind == "typed" and kind in CORE_TURNS_NULL_INTO)
         if case.kind == "object":
-            noted = class_type in SAY_WHAT_THEY_FOUND and case.value.startswith(("image", "audio"))
-            return case.value in ALLOWED_OBJECTS.get(kind, ()) or noted
+            noted = class_type in SAY_WHAT_THEY_FOUND and case.value.startswith(("image", "video", "audio"))
+            allowed = [name for one in str(kind).split(",") for name in ALLOWED_OBJECTS.get(one, ())]
+            return case.value in allowed or case.value in ONE_FOR_EACH.get(case.input_name, ()) or noted
         if kind == "AUDIO" and class_type == "SaveVideoWithAudio":
             return isinstance(case.value, dict)  # saved without sound, and said so
         if choices is not None:

@@ -42,6 +42,18 @@ def joined(path: Path, *parts: Path) -> Path:
     return path
 
 
+def titled(path: Path, title: bytes, *arguments: object) -> Path:
+    """What ffmpeg writes, with a title in any encoding."""
+    mark = "TITLETITLE"[: len(title)]
+    ffmpeg(*arguments, "-metadata", f"title={mark}", "-id3v2_version", "3", path)
+    content = path.read_bytes()
+    assert mark.encode() in content or mark.encode("utf-16-le") in content
+    path.write_bytes(
+        content.replace(mark.encode(), title).replace(mark.encode("utf-16-le"), title.ljust(2 * len(mark)))
+    )
+    return path
+
+
 def counter(seconds: float, *, rate: int = 25, size: str = "64x48") -> list[str]:
     """ffmpeg's input of a video whose brightness tells the time: 40 levels of gray a second, over and over."""
     picture = f"color=black:size={size}:rate={rate}:duration={seconds}"

@@ -43,7 +43,7 @@ OPENS_BY_ITSELF = 1  # FFmpeg's AVFMT_NOFILE: the format wants a name, not an op
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\r\n", b"v=0\n")
 LONGEST_START, BLANKS = 256, b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8 and empty lines may come first
 MAX_PIXELS = 1 << 26  # twice an 8K picture; more would take gigabytes
-JUMP_BACK_SECONDS = 1  # decoding times never go back, so this is another clock
+JUMP_BACK_SECONDS = Fraction(1, 2)  # decoding times never go back, so this is another clock
 JUMP_AHEAD_SECONDS = 3600  # longer than any pause that is meant
 # Their clock starts anew when the sender does, and FFmpeg itself takes 10 s for such a jump.
 CLOCKS_THAT_RESTART = {"mpegts", "mpeg", "rtp_mpegts"}

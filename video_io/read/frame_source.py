@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class FrameSource(Protocol):
     @property
     def frame_rate(self) -> Fraction:
         """Frames per second."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for a person on what is not as it was."""
 
     def frames(self, first: int = 0) -> Iterator[Frame]:
         """Frames [H, W, C] in order, from number `first` on: floats 0 to 1, or uint8 or uint16 on their whole range."""

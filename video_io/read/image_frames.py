@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,7 @@ class ImageFrames:
     images: torch.Tensor
     frame_rate: Fraction
     alpha: torch.Tensor | None = None
+    notes: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         shape = list(self.images.shape)

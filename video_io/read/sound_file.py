@@ -12,6 +12,7 @@ import numpy as np
 
 from .audio_source import AudioError, AudioSource
 from .container import Part, Source, name_of, open_bytes
+from .joined_files import files_in
 from .joined_ogg import JoinedSounds, sounds_in_ogg
 from .video_file import FileAudio
 from .whole import ends_early, size_is_filled_in, wav_data
@@ -33,10 +34,11 @@ def open_sound(source: Source) -> AudioSource:
         UserError: the file is no medium, or names other files.
     """
     with open_bytes(source) as file:
-        sounds = sounds_in_ogg(file)
+        sounds = files_in(file)
+        is_plain_ogg = bool(sounds_in_ogg(file))
     if len(sounds) > 1 and not isinstance(source, Part):
         return JoinedSounds([Part(source, *sound) for sound in sounds], open_sound)
-    sound = SampleFile.opened(source, is_plain_ogg=len(sounds) == 1)
+    sound = SampleFile.opened(source, is_plain_ogg=is_plain_ogg)
     return FileAudio(source) if sound is None else sound
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from array import array
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,6 +14,7 @@ from ...errors import UserError
 from .as_shown import Look
 from .audio_source import BLOCK_SAMPLES, AudioError
 from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
+from .joined_files import files_in
 from .resampler import Resampler
 from .timing import Grid, constant_rate
 from .tracks import Track, Tracks, choose_tracks, prepare
@@ -23,8 +23,6 @@ from .whole import ends_early
 if TYPE_CHECKING:
     import av
 
-log = logging.getLogger(__name__)
-
 GAP_SECONDS = 0.05  # shorter ones are the rounding of time stamps or the codec's own frames
 SEEK_SECONDS = 1  # what lies nearer is decoded on the way
 # Formats without time stamps: what stands in the file follows on what stands before. FFmpeg counts for them, and
@@ -32,6 +30,8 @@ SEEK_SECONDS = 1  # what lies nearer is decoded on the way
 COUNTED = {"flac", "wav", "aiff", "tta", "wv", "ape"}  # their headers count samples
 WITHOUT_CLOCK = COUNTED | {"mp3", "aac", "ac3", "eac3", "dts", "ogg", "au", "amr", "caf"}
 WITH_EDIT_LIST = "mov"
+MP3_HAS_COUNT = 1  # flag in the first frame, which tells about the others
+MPEG1_SAMPLE_RATE = 32_000  # lower ones are MPEG-2's, whose frames are half as long
 
 
 def _seconds(value: float) -> Fraction:
@@ -56,6 +56,7 @@ class FileFrames:
 
     def __init__(self, source: Source, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> None:
         self._source = source
+        _check_alone(source)
         self._tracks = choose_tracks(source)
         self._picture = _picture(source, self._tracks)
         stamps, lasts, declared = self._scan()
@@ -73,8 +74,6 @@ class FileFrames:
             raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
         self._look = Look.of(first, self._pixel_aspect)
         self.notes = [f"{name_of(source)} is HDR: it was brought to SDR."] if self._look.is_hdr else []
-        for note in self.notes:
-            log.info("%s", note)
         self.height, self.width, self.channels = self._look.pixels(first).shape
 
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:
@@ -105,17 +104,19 @@ class FileFrames:
             assert isinstance(stream, VideoStream)
             self._tick, self._pixel_aspect = tick_of(stream), stream.sample_aspect_ratio
             declared = stream.average_rate or stream.guessed_rate
-            stamps, last = array("q"), (0, 0)
+            stamps, last, unstamped = array("q"), (0, 0), 0
             packets = Packets(container, streams)
             for packet in packets:
                 if packet.stream_index == stream.index and packet.size and not packet.is_discard:
                     stamp = packet.pts if packet.pts is not None else packet.dts
+                    unstamped += stamp is None
                     if stamp is not None and stamp * self._tick >= first:
                         stamps.append(stamp)
                         last = max(last, (stamp, packet.duration or 0))
             self._can_seek = not packets.jumped
         if not stamps:  # a stream that has no clock at all, or one picture
-            stamps.append(round(first / self._tick))
+            step = 1 / Fraction(declared or 1)
+            stamps.extend(round((first + number * step) / self._tick) for number in range(max(1, unstamped)))
         stamps = array("q", sorted(stamps))
         with open_bytes(self._source) as file:
             if packets.broken or ends_early(file):
@@ -160,6 +161,16 @@ class FileFrames:
                     seconds = seconds if stamp is None else stamp
                     yield self._grid.slot(seconds), frame
                     seconds += 1 / self.frame_rate
+
+
+def _check_alone(source: Source) -> None:
+    with open_bytes(source) as file:
+        count = len(files_in(file))
+    if count > 1:
+        raise UserError(
+            f"{name_of(source)} is {count} video files behind each other, and only the first would be shown: join "
+            "them with a video editor, or connect them one by one."
+        )
 
 
 def _picture(source: Source, tracks: Tracks) -> Track:
@@ -215,7 +226,8 @@ class FileAudio:
             stream = container.streams[self._sound.index]
             declared = (stream.duration or 0) * tick_of(stream)
             self.announced_seconds = float(declared) or max(0, container.duration or 0) / 1_000_000
-            self._declared = declared if COUNTED & kinds or ("mp3" in kinds and self._mp3_is_counted()) else None
+            counted = self._mp3_seconds() if "mp3" in kinds else declared if COUNTED & kinds else None
+            self._declared = None if counted is None else min(declared, counted)
             self._end = None
             if WITH_EDIT_LIST in kinds and declared:
                 self._end = (stream.start_time or 0) * tick_of(stream) + declared
@@ -301,15 +313,19 @@ class FileAudio:
                 "export it again"
             )
 
-    def _mp3_is_counted(self) -> bool:
-        """Whether an MP3 says how many frames it has; without, FFmpeg guesses from the bit rate."""
+    def _mp3_seconds(self) -> Fraction | None:
+        """How long an MP3 is by its own count of frames; FFmpeg guesses where it has none, or where others follow."""
         with open_bytes(self._source) as file:
             head, tag = file.read(10), 0
             if head.startswith(b"ID3"):  # its size is in four bytes of seven bits
                 tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
             file.seek(tag)
             start = file.read(2048)
-        return b"Xing" in start or b"Info" in start
+        mark = max(start.find(b"Xing"), start.find(b"Info"))
+        if mark < 0 or not start[mark + 7] & MP3_HAS_COUNT:
+            return None
+        samples = 1152 if self.sample_rate >= MPEG1_SAMPLE_RATE else 576
+        return Fraction(samples * int.from_bytes(start[mark + 8 : mark + 12], "big"), self.sample_rate)
 
 
 def has_audio(source: Source) -> bool:

@@ -196,7 +196,7 @@ class VideoError(RuntimeError):
 def _picture_notes(job: _Job) -> list[str]:
     """What the format changes about the picture, in sentences."""
     source, layout = job.source, job.layout
-    notes: list[str] = list(getattr(source, "notes", ()))  # only files have any
+    notes = list(source.notes)
     if (layout.width, layout.height) != (source.width, source.height):
         notes.append(
             f"{job.settings.format.name} cannot hold {source.width}×{source.height}: padded to "

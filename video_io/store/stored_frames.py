@@ -16,6 +16,7 @@ class StoredFrames:
     """A VIDEO that hands out its frames in chunks through `iter_frames` (uint8 [n, H, W, 3])."""
 
     channels = 3
+    notes = ()
 
     def __init__(self, video: Any) -> None:
         self._video = video

@@ -64,7 +64,7 @@ def test_an_interrupt_leaves_nothing(save, output, calls):
 
 def test_a_video_without_the_frames_that_it_announces_is_refused(save, output):
     class Empty:
-        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
+        count, height, width, channels, frame_rate, notes = 10, 16, 16, 3, 25, ()
 
         def frames(self):
             return iter(())
@@ -115,7 +115,7 @@ def test_an_interrupt_comes_through_while_the_sound_is_read(save, output):
 
 def test_an_error_of_the_frames_own_leaves_nothing_and_is_passed_on(save, output):
     class Breaking:
-        count, height, width, channels, frame_rate = 10, 16, 16, 3, 25
+        count, height, width, channels, frame_rate, notes = 10, 16, 16, 3, 25, ()
 
         def frames(self):
             yield torch.zeros(16, 16, 3)

@@ -127,7 +127,7 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
 
 def test_deep_frames_are_packed_on_their_whole_range(save):
     class Deep:
-        count, height, width, channels, frame_rate = 1, 16, 16, 3, 25
+        count, height, width, channels, frame_rate, notes = 1, 16, 16, 3, 25, ()
 
         def frames(self):
             yield np.full((16, 16, 3), 32896, np.uint16)

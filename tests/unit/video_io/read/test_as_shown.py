@@ -115,6 +115,28 @@ def test_a_track_that_cannot_be_decoded_is_passed_over(tmp_path: Path, codec: st
     assert decode_file(path).seconds == pytest.approx(2, abs=0.05)
 
 
+def two_pictures(path: Path, *options: str) -> Path:
+    """A black picture, then a white one."""
+    inputs = [part for color in ("black", "white") for part in ("-f", "lavfi", "-i", f"color={color}:size=32x32:d=0.2")]
+    files.ffmpeg(*inputs, "-map", "0", "-map", "1", "-c:v", "mpeg4", *options, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.mkv", "x.mp4"])
+@pytest.mark.parametrize(("first", "second", "level"), [("0", "default", 255), ("default", "0", 0), ("0", "0", 0)])
+def test_the_default_picture_is_shown_wherever_it_stands(
+    tmp_path: Path, name: str, first: str, second: str, level: int
+):
+    path = two_pictures(tmp_path / name, "-disposition:v:0", first, "-disposition:v:1", second)
+    assert abs(next(FileFrames(path).frames()).mean() - level) < 4
+
+
+def test_a_picture_that_cannot_be_decoded_is_passed_over(tmp_path: Path):
+    path = two_pictures(tmp_path / "x.mkv", "-c:v:0", "mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"V_MJPEG", b"V_NOTHG", 1))
+    assert next(FileFrames(path).frames()).mean() > 250
+
+
 def test_a_cover_image_is_no_picture(tmp_path: Path):
     files.ffmpeg(*PATTERN, "-frames:v", "1", tmp_path / "cover.png")
     sound = files.voice(tmp_path, 1)
@@ -163,12 +185,7 @@ def test_a_name_that_is_no_text_is_read(tmp_path: Path):
 @pytest.mark.parametrize("title", [b"\xe9t\xe9\xff", b"\x83e\x83X\x83g"])
 @pytest.mark.parametrize("name", ["x.avi", "x.mp3", "x.mp4"])
 def test_titles_in_old_code_pages_do_not_matter(tmp_path: Path, title: bytes, name: str):
-    path, mark = tmp_path / name, "TITLETITLE"[: len(title)]
-    files.ffmpeg(*PATTERN, "-i", files.voice(tmp_path, 0.4), "-metadata", f"title={mark}", "-id3v2_version", "3", path)
-    content = path.read_bytes()
-    path.write_bytes(
-        content.replace(mark.encode(), title).replace(mark.encode("utf-16-le"), title.ljust(2 * len(mark)))
-    )
+    path = files.titled(tmp_path / name, title, *PATTERN, "-i", files.voice(tmp_path, 0.4))
     assert decode_file(path).length > 0
     with open_container(path) as container:
         assert isinstance(container.metadata, dict)

@@ -75,6 +75,27 @@ def test_sound_that_begins_before_the_picture_is_all_kept(tmp_path: Path, source
     assert all(len(block) for block in FileAudio(path).blocks())
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mov"])
+def test_a_part_that_begins_after_many_pieces_of_sound_is_not_taken_for_the_end(tmp_path: Path, sources, suffix: str):
+    """What lies before it are empty pieces to whoever wants the part."""
+    path = merged(tmp_path / f"x{suffix}", sources)
+    for begins, lasts in ((2.5, 0.5), (3.5, 0.0), (0.02, 0.1)):
+        part = FileAudio(path, begins, lasts)
+        blocks = list(part.blocks())
+        assert all(len(block) for block in blocks)
+        assert sum(map(len, blocks)) / part.sample_rate == pytest.approx(lasts or 4 - begins, abs=0.05)
+        assert np.abs(np.concatenate(blocks)).max() > 0.05
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".flv"])
+def test_a_video_whose_sound_begins_before_its_picture_is_saved_with_all_of_it(tmp_path: Path, sources, save, suffix):
+    early = merged(tmp_path / f"early{suffix}", sources, picture_late=0.5)
+    saved = save(FileFrames(early), FileAudio(early), stop_without_sound=True)
+    assert saved.warning is None
+    assert heard_late(saved.path, sources[1]) == pytest.approx(0, abs=0.022)
+    assert np.abs(times(saved.path)[:12]).max() < LEVELS  # the picture stands still first
+
+
 def test_a_gap_in_the_sound_is_silence(tmp_path: Path):
     sound = files.voice(tmp_path, 4)
     gap = "aselect='not(between(t,1,2.5))'"
@@ -136,12 +157,16 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch:
 
 
 @pytest.mark.parametrize("sizes", [("64x48", "96x64"), ("96x64", "64x48"), ("64x48", "48x64")])
-def test_a_picture_that_changes_its_size_keeps_the_first_one(tmp_path: Path, sizes: tuple[str, str]):
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("ts", ("libx264", "-crf", "1")), ("ts", ("mpeg2video", "-q:v", "1")), ("mpg", ("mpeg2video", "-q:v", "1"))],
+)
+def test_a_picture_that_changes_its_size_keeps_the_first_one(tmp_path: Path, sizes, suffix, codec):
     parts = []
     for size in sizes:
-        parts.append(tmp_path / f"{size}.ts")
-        files.ffmpeg(*files.counter(2, size=size), "-c:v", "libx264", "-crf", "1", parts[-1])
-    frames = FileFrames(files.joined(tmp_path / "both.ts", *parts))
+        parts.append(tmp_path / f"{size}.{suffix}")
+        files.ffmpeg(*files.counter(2, size=size), "-c:v", *codec, parts[-1])
+    frames = FileFrames(files.joined(tmp_path / f"both.{suffix}", *parts))
     shown = list(frames.frames())
     assert f"{frames.width}x{frames.height}" == sizes[0]
     assert len(shown) == frames.count == 100

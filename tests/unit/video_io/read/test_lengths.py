@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.decode import decode_file
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.read.video_file import FileFrames
 from infinitetalk.video_io.read.whole import ends_early
 
 from ....support import files
@@ -38,6 +39,46 @@ def test_all_of_joined_files_is_read(tmp_path: Path, suffix: str):
     sound = decode_file(files.joined(tmp_path / f"both.{suffix}", *parts))
     assert length(sound) == pytest.approx(7, abs=SECONDS_OF_A_JOIN)
     assert np.abs(sound.samples[:, -48_000:].numpy()).max() > 0.1  # the second part is heard, not silence
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.au", "x.caf", "x.w64"])
+def test_whole_files_behind_each_other_are_all_read_to_the_sample(tmp_path: Path, name: str):
+    """Each counts its own samples, and a reader that believes the first count stops there."""
+    sources = [files.voice(tmp_path, seconds, seed=seed) for seed, seconds in enumerate((0.3, 0.2, 0.4))]
+    parts = [tmp_path / f"{number}-{name}" for number in range(3)]
+    for source, part in zip(sources, parts, strict=True):
+        files.ffmpeg("-i", source, "-c:a", "pcm_s16le" if name in ("x.caf", "x.wav", "x.w64") else "pcm_s16be", part)
+    sound = decode_file(files.joined(tmp_path / name, *parts))
+    assert np.array_equal(sound.samples.numpy().T, np.concatenate([files.samples_of(source) for source in sources]))
+
+
+@pytest.mark.parametrize("name", ["x.m4a", "x.wma", "frag.mp4", "x.flv", "short.mp3"])
+def test_the_sound_of_containers_behind_each_other_is_all_read(tmp_path: Path, name: str):
+    options = ("-movflags", "frag_keyframe+empty_moov") if name == "frag.mp4" else ()
+    parts = [encoded(tmp_path, f"{n}-{name}", seconds, 44_100, 1 + n, *options) for n, seconds in enumerate((0.6, 0.9))]
+    sound = decode_file(files.joined(tmp_path / name, *parts))
+    assert (sound.sample_rate, sound.channels) == (44_100, 1)
+    assert length(sound) == pytest.approx(1.5, abs=SECONDS_OF_A_JOIN)
+    assert np.abs(sound.samples[:, -10_000:].numpy()).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mov", "x.flv", "frag.mp4"])
+def test_video_files_behind_each_other_are_refused_where_only_the_first_would_be_shown(tmp_path: Path, name: str):
+    options = ("-movflags", "frag_keyframe+empty_moov") if name == "frag.mp4" else ()
+    part = tmp_path / f"part-{name}"
+    files.ffmpeg(*files.counter(0.4), *options, part)
+    assert FileFrames(part).count == 10
+    with pytest.raises(UserError, match="is 3 video files behind each other, and only the first would be shown"):
+        FileFrames(files.joined(tmp_path / name, part, part, part))
+
+
+def test_a_stream_without_any_time_stamps_has_all_of_its_pictures(tmp_path: Path):
+    path = tmp_path / "x.h264"
+    files.ffmpeg(*files.counter(0.8), path)
+    frames = FileFrames(path)
+    shown = np.array([files.shown_seconds(frame) for frame in frames.frames()])
+    assert frames.count == 20
+    assert np.abs(shown - np.arange(20) / 25).max() < 0.05
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (44_100, 1), (48_000, 1), (16_000, 2)])
@@ -70,6 +111,22 @@ def test_channels_that_change_on_the_way_become_those_of_the_start(tmp_path: Pat
     sound = decode_file(files.joined(tmp_path / "both.ac3", *parts))
     assert sound.channels == channels[0]
     assert length(sound) == pytest.approx(4, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "first", "second"),
+    [
+        ("ts", "ac3", (48_000, 2), (48_000, 6)),
+        ("ts", "aac", (48_000, 1), (48_000, 2)),
+        ("aac", "aac", (44_100, 2), (48_000, 1)),
+    ],
+)
+def test_rate_and_channels_that_change_in_a_stream_become_those_of_the_start(tmp_path, suffix, codec, first, second):
+    parts = [encoded(tmp_path, f"{n}.{suffix}", 0.6, *kind, "-c:a", codec) for n, kind in enumerate((first, second))]
+    sound = decode_file(files.joined(tmp_path / f"both.{suffix}", *parts))
+    assert (sound.sample_rate, sound.channels) == first
+    assert length(sound) == pytest.approx(1.2, abs=SECONDS_OF_A_JOIN)
+    assert np.abs(sound.samples[:, -8000:].numpy()).max() > 0.05
 
 
 @pytest.mark.parametrize("channels", [9, 16, 24])
@@ -135,14 +192,15 @@ def test_what_a_codec_can_say_of_its_length_is_kept_to_the_sample(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["x.m4a", "x.mp4", "x.webm", "x.mka", "x.ogg", "x.opus", "x.flac", "x.mp3", "x.wav"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
-def test_a_file_that_breaks_off_is_refused_with_what_it_holds(tmp_path: Path, name: str, share: float):
+def test_a_file_that_breaks_off_is_refused_with_what_it_holds(tmp_path: Path, name: str):
     options = ("-movflags", "+faststart") if name in ("x.m4a", "x.mp4") else ()
     whole = encoded(tmp_path, name, 8, 48_000, 2, *options)
+    content = whole.read_bytes()
     assert decode_file(whole).length
-    whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
-    with pytest.raises(UserError, match=r"(breaks off: it holds|is damaged after) \d+\.\d\d"):
-        decode_file(whole)
+    for share in (0.3, 0.6, 0.97):
+        whole.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError, match=r"(breaks off: it holds|is damaged after) \d+\.\d\d"):
+            decode_file(whole)
 
 
 def test_a_part_that_is_there_is_read_from_a_file_that_breaks_off_later(tmp_path: Path):

@@ -1,0 +1,117 @@
+"""Whole files behind each other in one (`cat a b`), of kinds whose headers count the first one, where readers stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from .joined_ogg import sounds_in_ogg
+from .whole import size_is_filled_in
+
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+MAX_OFFSET = 1 << 62
+FLV_HEADER_BYTES, FLV_TAG_BYTES = 13, 15  # each with the four bytes behind it that tell its size
+Walk = Callable[[BinaryIO, int], int]  # where the file that begins at a byte ends
+
+
+def files_in(file: BinaryIO) -> list[tuple[int, int]]:
+    """First byte and end of each whole file in a file; only one unless what follows its end begins as it does."""
+    if joined := sounds_in_ogg(file):
+        return joined
+    size = file.seek(0, os.SEEK_END)
+    starts = [0]
+    kind = _kind(file, 0)
+    walk = _walk_of(kind)
+    while walk is not None and starts[-1] < (end := walk(file, starts[-1])) < size and _kind(file, end) == kind:
+        starts.append(end)
+    return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+def _kind(file: BinaryIO, start: int) -> bytes:
+    """What a kind of file begins with: without the size that stands in it."""
+    head = _bytes(file, start, 16)
+    if head[:4] in (b"RIFF", b"FORM"):
+        return head[:4] + head[8:12]
+    if head[4:8] == b"ftyp":
+        return b"ftyp"
+    return head if head == ASF_HEADER else head[:4]
+
+
+def _walk_of(kind: bytes) -> Walk | None:
+    walks: dict[bytes, Walk] = {
+        b"RIFFWAVE": _riff_end,
+        b"FORMAIFF": _riff_end,
+        b"FORMAIFC": _riff_end,
+        b"ftyp": _boxes_end,
+        b"caff": _caf_end,
+        b".snd": _au_end,
+        b"riff": _w64_end,
+        ASF_HEADER: _asf_end,
+        b"FLV\x01": _flv_end,
+    }
+    return walks.get(kind)
+
+
+def _number(file: BinaryIO, at: int, width: int, order: str = "big") -> int:
+    data = _bytes(file, at, width)
+    return int.from_bytes(data, "little" if order == "little" else "big") if len(data) == width else 0
+
+
+def _bytes(file: BinaryIO, at: int, count: int) -> bytes:
+    if at > MAX_OFFSET:  # a size that is none
+        return b""
+    file.seek(at)
+    return file.read(count)
+
+
+def _riff_end(file: BinaryIO, start: int) -> int:
+    length = _number(file, start + 4, 4, "little" if _bytes(file, start, 4) == b"RIFF" else "big")
+    return start + 8 + length + length % 2 if size_is_filled_in(length) else start
+
+
+def _boxes_end(file: BinaryIO, start: int) -> int:
+    """Up to the next `ftyp`: only the first box of a file is one."""
+    position = start
+    while length := _number(file, position, 4):
+        length = _number(file, position + 8, 8) if length == 1 else length
+        if length < 8:
+            return start
+        position += length
+        if _kind(file, position) == b"ftyp":
+            return position
+    return start  # the rest is one box, or the file ends
+
+
+def _caf_end(file: BinaryIO, start: int) -> int:
+    position = start + 8
+    while length := _number(file, position + 4, 8):
+        position += 12 + length  # an unknown length leads far beyond the end
+        if _kind(file, position) == b"caff":
+            return position
+    return start
+
+
+def _au_end(file: BinaryIO, start: int) -> int:
+    length = _number(file, start + 8, 4)
+    return start + _number(file, start + 4, 4) + length if size_is_filled_in(length) else start
+
+
+def _w64_end(file: BinaryIO, start: int) -> int:
+    return start + (_number(file, start + 16, 8, "little") + 7) // 8 * 8
+
+
+def _asf_end(file: BinaryIO, start: int) -> int:
+    position = start
+    while length := _number(file, position + 16, 8, "little"):
+        position += length
+        if _kind(file, position) == ASF_HEADER:
+            return position
+    return start
+
+
+def _flv_end(file: BinaryIO, start: int) -> int:
+    position = start + FLV_HEADER_BYTES
+    while _number(file, position, 1) in (8, 9, 18):  # sound, picture, data
+        position += FLV_TAG_BYTES + _number(file, position + 1, 3)
+    return position
