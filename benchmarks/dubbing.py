@@ -129,7 +129,7 @@ def measured(client: ComfyClient, count: int, moving: int, folder: Path) -> list
     """Make and measure all files, printing each as it comes."""
     rows: list[Row] = []
     for number, seconds in enumerate(np.linspace(SHORTEST, LONGEST, count)):
-        clip = Clip.held_out(number, round(float(seconds), 1))
+        clip = Clip.held_out(number, round(float(seconds) * measure.FPS) / measure.FPS)  # whole frames
         source = dubbing.Source.of(clip, unlike(clip, number), round(clip.seconds * measure.FPS))
         wanted = [(True, {"denoise": 0.7})]
         if number < moving:
