@@ -293,9 +293,13 @@ def normalized(model: VAE, clips: int = 64) -> VAE:
 
 
 def export(model: VAE, target: Path) -> None:
-    """Write the checkpoint for core's loader, float16."""
+    """Write the checkpoint for core's loader, float16, with latents that look right in ComfyUI's preview."""
+    from training.preview_colors import turn_for, turned_vae
+
     target.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half().contiguous() for name, value in normalized(model).checkpoint().items()}
+    straight = normalized(model)
+    turned = turned_vae(straight.checkpoint(), turn_for(straight))
+    weights = {name: value.half().contiguous() for name, value in turned.items()}
     save_file(weights, target, metadata={"format": "pt"})
     log.info("%s, %.2f MB", target, target.stat().st_size / 1e6)
 

@@ -235,11 +235,11 @@ def _initialize(model: TalkModel) -> None:
 
 def save_talk_model(model: TalkModel, folder: Path) -> list[Path]:
     """Write the base model and InfiniteTalk's weights, float16, into a models folder."""
-    weights = {name: value.half().contiguous() for name, value in sorted(model.state_dict().items())}
+    weights = dict(sorted(model.state_dict().items()))
     ours = {name: value for name, value in weights.items() if any(part in name for part in OURS)}
     base = {name: value for name, value in weights.items() if name not in ours}
     for name, part in ((BASE_I2V, base), (INFINITETALK, ours)):
-        _write(part, folder / name)
+        write_half(part, folder / name)
     return [folder / BASE_I2V, folder / INFINITETALK]
 
 
@@ -253,7 +253,7 @@ def load_talk_model(folder: Path, sizes: Sizes) -> TalkModel:
 def save_wav2vec(sizes: Sizes, folder: Path) -> Path:
     """Write the wav2vec 2.0 of the demo, which is never trained, into a models folder."""
     file = folder / WAV2VEC
-    _write({name: torch.from_numpy(value) for name, value in _wav2vec(sizes.audio).items()}, file)
+    write_half({name: torch.from_numpy(value) for name, value in _wav2vec(sizes.audio).items()}, file)
     return file
 
 
@@ -287,9 +287,10 @@ def _mean_and_spread(name: str, value: np.ndarray) -> tuple[float, float]:
     return 0.0, (2 / value[0].size) ** 0.5
 
 
-def _write(weights: dict[str, Tensor], file: Path) -> None:
-    """Write one safetensors file; it appears under its name only when complete."""
+def write_half(weights: dict[str, Tensor], file: Path) -> None:
+    """Write one safetensors file, float16; it appears under its name only when complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial_file = file.with_name(file.name + ".partial")
-    save_file(weights, partial_file, metadata={"format": "pt"})
+    half = {name: value.half().contiguous() for name, value in weights.items()}
+    save_file(half, partial_file, metadata={"format": "pt"})
     partial_file.replace(file)
