@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,7 @@ class InfiniteTalkSampler(CheckedNode):
         speaker_masks: Tensor | None = None,
         audio: dict[str, Any] | None = None,
         edit_mask: Tensor | None = None,
+        growing_video: bool = False,
         **settings: Any,
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet. The other widgets go on as `SamplerSettings`."""
@@ -99,6 +101,7 @@ class InfiniteTalkSampler(CheckedNode):
         from ..wanvideo.resume.stored_run import sample_to_disk
         from ..wanvideo.settings import SamplerSettings
         from .folders import runs_folder
+        from .growing import growing_video_on
         from .progress import SamplingProgress
         from .video_output import StoredVideoInput
 
@@ -131,14 +134,17 @@ class InfiniteTalkSampler(CheckedNode):
             say_here(
                 f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)"
             )
-        store = sample_to_disk(
-            job,
-            runs_folder(),
-            resume=resume,
-            say=say_here,
-            observer=lambda done: SamplingProgress(node_id, model, len(job.windows), job.settings.steps, done),
-        )
-        video = StoredVideoInput(store, audio_embeds.sound if audio is None else audio)
+        sound = audio_embeds.sound if audio is None else audio
+        with growing_video_on(node_id, sound, say_here) if growing_video else nullcontext() as growing:
+            store = sample_to_disk(
+                job,
+                runs_folder(),
+                resume=resume,
+                say=say_here,
+                observer=lambda done: SamplingProgress(node_id, model, len(job.windows), job.settings.steps, done),
+                growing=growing,
+            )
+        video = StoredVideoInput(store, sound)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         ui = {"text": facts} if facts else None
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done, ui=ui)

@@ -18,7 +18,7 @@ IMAGE_OUTPUT = 1
 """Index of the IMAGE output."""
 ADVANCED = (
     "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",
-    "end_padding", "resume",
+    "end_padding", "resume", "growing_video",
 )  # fmt: skip
 """Inputs that newer editors fold."""
 
@@ -32,7 +32,7 @@ def sampler_schema() -> io.Schema:
         category=CATEGORY,
         description="Makes the person in a picture (or video) say the audio, for as long as the audio is. "
         "Finished windows are kept on disk: memory stays flat, and a job that was stopped goes on where it was.",
-        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows(), *_source_video()],
+        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows(), *_source_video(), *_while_it_runs()],
         outputs=[
             io.Video.Output("talking_video", display_name="video", tooltip="The video with its sound."),
             io.Image.Output("frames", display_name="images", tooltip="All frames; only made when connected."),
@@ -236,5 +236,18 @@ def _source_video() -> list[io.Input]:
             tooltip="For a source video: where it may change, for example the lower half of the face. One mask, or one "
             "for every frame of the source. Outside of it and of its soft border (a thirtieth of the shorter side) "
             "every pixel stays the source's own.",
+        ),
+    ]
+
+
+def _while_it_runs() -> list[io.Input]:
+    return [
+        io.Boolean.Input(
+            "growing_video",
+            optional=True,
+            default=False,
+            tooltip="Write the finished windows, with their sound, to a video that grows while the job runs: on this "
+            "node, and as a file in the output folder that a stopped job leaves there. Windows of a job that was "
+            "stopped before are in it at once. It is deleted when the whole video is made.",
         ),
     ]

@@ -14,6 +14,7 @@ from ..support.graphs import meaning, saved_file
 
 SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0
+GROWING = "video.infinitetalk-growing-video"
 LENGTH = "Audio embeds created, actual frames: 25\n1.00 s, 25 fps, 1 speaker"
 
 
@@ -104,3 +105,20 @@ def test_dropping_the_saved_file_restores_the_graph(finished: Finished, editor: 
 
     editor.wait_until(f"() => app.graph.nodes.length === {len(finished.graph['nodes'])}")
     assert meaning(editor.graph()) == meaning(finished.graph)
+
+
+def test_what_is_finished_plays_on_the_sampler_while_the_rest_is_made(page_of_editor: Editor, client: ComfyClient):
+    editor = page_of_editor
+    editor.load(load("talking_picture"), "talking_picture")
+    make_small(editor, 4 * SECONDS, **SMALL, growing_video=True)
+    editor.press_run()
+    editor.wait_until(f"() => document.querySelector('{GROWING}')?.readyState >= 2", 60)
+    client.interrupt()
+    editor.wait_until("() => tests.jobs.end !== null")
+
+    video = editor.play("unfinished-")
+
+    assert video["seconds"] >= 0.4
+    assert (video["width"], video["height"]) == (64, 48)
+    assert video["frames"] > 0
+    assert video["sound_bytes"] > 0

@@ -100,8 +100,8 @@ def newest(base: KilledServer) -> Path:
     return max(base.run_folders(), key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
 
 
-def test_an_interrupted_job_goes_on_and_says_so(running, picture, sound):
-    prompt = jobs.small_prompt(running, picture, sound, seed=4)
+def test_an_interrupted_job_goes_on_and_says_so(base, running, picture, sound):
+    prompt = without_metadata(jobs.small_prompt(running, picture, sound, seed=4, growing_video=True))
     with running.connect() as connection:
         stopped = JobResult(running.submit(prompt))
         for event in connection.events_of(stopped.prompt_id):
@@ -109,13 +109,22 @@ def test_an_interrupted_job_goes_on_and_says_so(running, picture, sound):
             if event.kind == "progress_text" and event.data["text"].startswith("Window 2 of 3, step 1"):
                 running.interrupt()
     assert stopped.interrupted
-    assert "Stopped: the finished window of 3 is kept, queue the same graph again to go on" in texts(prompt, stopped)
+    said = texts(prompt, stopped)[-1]
+    assert said.startswith("Stopped: the finished window of 3 is kept, queue the same graph again to go on; ")
+    left = Path(re.search("; (.+) has them$", said).group(1))
+    assert left.parent.name == "InfiniteTalk"
+    seen = finished.decode(left)
+    assert len(seen.frames) == jobs.SMALL["window_frames"]
+    assert abs(len(seen.sound) / seen.sample_rate - len(seen.frames) / 25) < 0.03
 
     file, result = finished.run(running, prompt)
 
     assert texts(prompt, result)[0] == "Resumed at window 2 of 3"
     assert windows_made(prompt, result) == {2, 3}
     assert len(finished.decode(file).frames) == FRAMES
+    assert not left.exists()
+    inputs_of(prompt, "InfiniteTalkSampler")["growing_video"] = False
+    assert finished.run(running, prompt)[0].read_bytes() == file.read_bytes()
 
 
 def with_images(prompt: Prompt) -> Prompt:

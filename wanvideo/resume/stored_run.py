@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...video_io.pixels import to_8_bit
 from ...video_io.store.environment import run_limits
 from ...video_io.store.frame_store import FrameStore
+from ...video_io.store.growing_video import GrowingVideo
 from ..job import TalkingVideoJob
 from ..model.vae_tiles import is_out_of_memory
 from ..sampling import FinishedWindow, Observer
@@ -28,7 +29,13 @@ Say = Callable[[str], None]  # shows the user a sentence
 
 
 def sample_to_disk(
-    job: TalkingVideoJob, runs: Path, *, resume: bool, say: Say, observer: Callable[[int], Observer]
+    job: TalkingVideoJob,
+    runs: Path,
+    *,
+    resume: bool,
+    say: Say,
+    observer: Callable[[int], Observer],
+    growing: GrowingVideo | None = None,
 ) -> FrameStore:
     """Sample all windows of a job that are still to be made.
 
@@ -38,6 +45,7 @@ def sample_to_disk(
         resume: False makes everything anew.
         say: is given a sentence when windows are taken over, and when the user stops the job.
         observer: makes the observer of the sampling, given how many windows are done; called if one is to be made.
+        growing: a video to watch meanwhile, which is given each window when it is finished.
 
     Returns:
         The store with every frame of the video.
@@ -63,27 +71,38 @@ def sample_to_disk(
             ending = ": all done" if store.complete else ""
             say(f"Resumed at window {min(done + 1, total)} of {total}{ending}")
         if not store.complete:
+            follow = growing.follow if growing else _ignore
+            follow(store)
             state = store.state()
             windows = job.run(observer(done), done, None if state is None else state["motion"])
-            for finished in _explained(windows, store, total, say):
+            for finished in _explained(windows, store, total, say, growing):
                 store.append(to_8_bit(finished.frames), {"motion": finished.motion})
+                follow(store)
                 log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
                 del finished  # its frames are on disk
         return store
 
 
-def _explained(windows: Iterator[FinishedWindow], store: FrameStore, total: int, say: Say) -> Iterator[FinishedWindow]:
-    """The windows; an error while one is made names those that are kept."""
+def _ignore(store: FrameStore) -> None:
+    """Nobody watches."""
+
+
+def _explained(
+    windows: Iterator[FinishedWindow], store: FrameStore, total: int, say: Say, growing: GrowingVideo | None
+) -> Iterator[FinishedWindow]:
+    """The windows; an error while one is made names those that are kept, and where they can be watched."""
     try:
         yield from windows
     except memory.InterruptProcessingException:
         if store.windows_done:
-            say(f"Stopped: {_kept(store, total)}, queue the same graph again to go on")
+            file = f"{growing.path} has them" if growing and growing.path else "growing_video makes a file of them"
+            say(f"Stopped: {_kept(store, total)}, queue the same graph again to go on; {file}")
         raise
     except Exception as error:
         if not store.windows_done:
             raise
-        raise UserError(_reason(error, store, total)) from error
+        file = f" What is finished is in {growing.path}." if growing and growing.path else ""
+        raise UserError(_reason(error, store, total) + file) from error
 
 
 def _reason(error: Exception, store: FrameStore, total: int) -> str:

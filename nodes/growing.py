@@ -1,0 +1,29 @@
+"""A video of the finished windows, in the output folder and on the node, while the sampler makes the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from server import PromptServer
+
+from ..video_io.store.growing_video import GrowingVideo
+
+SUBFOLDER = "InfiniteTalk"
+EVENT = "infinitetalk.growing_video"
+"""What web/growing_video.js listens to."""
+
+
+def growing_video_on(node_id: str | None, sound: Mapping[str, Any] | None, say: Callable[[str], None]) -> GrowingVideo:
+    """The video of a node, shown in the editor that has queued the job."""
+
+    def show(path: Path | None) -> None:
+        server = getattr(PromptServer, "instance", None)
+        if server is None or node_id is None:
+            return
+        file = path and {"filename": path.name, "subfolder": SUBFOLDER, "type": "output"}
+        server.send_sync(EVENT, {"node": node_id, "file": file}, server.client_id)
+
+    return GrowingVideo(Path(folder_paths.get_output_directory()) / SUBFOLDER, sound, show, say)
