@@ -117,6 +117,7 @@ class EditorGraph:
         self.nodes: list[Node] = []
         self._links: list[list[Any]] = []
         self._groups: list[dict[str, Any]] = []
+        self._app: dict[str, Any] = {}
         self._left, self._top, self._width = 0, TOP, -COLUMN_GAP
 
     def add(self, kind: str, title: str = "", *, loads: Model | None = None, off: bool = False, **values: Any) -> Node:
@@ -209,6 +210,11 @@ class EditorGraph:
         node.size = [self._width - 2 * side, height]
         self._top += TITLE_HEIGHT + node.room(height) + NODE_GAP
 
+    def app(self, inputs: Sequence[tuple[Node, str]], outputs: Sequence[Node]) -> None:
+        """Offer the graph as an app, as newer editors can show it: these widgets, and what these nodes make."""
+        shown = {"inputs": [[str(node.id), widget] for node, widget in inputs], "outputs": [str(o.id) for o in outputs]}
+        self._app = {"linearMode": False, "linearData": shown}  # it opens as a graph
+
     def as_json(self, graph_id: str) -> dict[str, Any]:
         """The whole graph as the editor saves it.
 
@@ -221,8 +227,8 @@ class EditorGraph:
         return {
             "id": graph_id, "revision": 0, "last_node_id": len(self.nodes), "last_link_id": len(self._links),
             "nodes": [node.as_json(order) for order, node in enumerate(self.nodes)], "links": self._links,
-            "groups": self._groups, "config": {}, "extra": {"ds": {"scale": 0.6, "offset": [200, 200]}},
-            "version": 0.4,
+            "groups": self._groups, "config": {},
+            "extra": {"ds": {"scale": 0.6, "offset": [200, 200]}, **self._app}, "version": 0.4,
         }  # fmt: skip
 
 

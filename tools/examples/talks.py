@@ -57,6 +57,8 @@ class Talk:
     """Two speakers on one recording."""
     keep_shot: bool = False
     """Dubbing that changes nothing but the mouth."""
+    app: bool = False
+    """Offered as an app, too."""
     sampler: dict[str, Any] = field(default_factory=dict)
     """More settings of the sampler."""
     prefix: str = "InfiniteTalk/talk"
@@ -116,6 +118,10 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     graph.group("Sampling", BLUE, [sampler])
     graph.column(460)
     graph.group("Saving", BLUE, [save])
+    if example.app:
+        source = (seen, "file" if example.dubbing else "image")
+        quality = [(sampler, "resolution"), (sampler, "steps")]
+        graph.app([source, (voices[0], "audio"), (positive, "text"), *quality], [save])
 
 
 def _base_and_weights(graph: EditorGraph, example: Talk) -> tuple[Node, Node | Output, list[Node]]:
@@ -151,8 +157,8 @@ def _voices(graph: EditorGraph, example: Talk, voices: list[Node], embeds: Node)
 
 HEAD_AND_SHOULDERS = "A person looks into the camera and talks, head and shoulders, natural gestures, soft light."
 TALKS = (
-    Talk("talking_picture", HEAD_AND_SHOULDERS),
-    Talk("talking_picture_lightx2v", HEAD_AND_SHOULDERS, fast=True),
+    Talk("talking_picture", HEAD_AND_SHOULDERS, app=True),
+    Talk("talking_picture_lightx2v", HEAD_AND_SHOULDERS, fast=True, app=True),
     Talk(
         "talking_picture_flashtalk",
         "A person is talking. Only the foreground characters are moving, the background remains static.",
@@ -174,7 +180,7 @@ TALKS = (
         note_heights=(290, 240, 520),
     ),
     Talk(
-        "dubbing", "A person talks, natural gestures.", dubbing=True, prefix="InfiniteTalk/dub",
+        "dubbing", "A person talks, natural gestures.", dubbing=True, app=True, prefix="InfiniteTalk/dub",
         note_heights=(200, 180, 520),
     ),
     Talk(
