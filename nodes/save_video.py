@@ -218,7 +218,10 @@ def _open(images: torch.Tensor | None, video: Any, fps: float) -> tuple[FrameSou
     if video is not None:
         return open_video(video)
     if images is None:
-        raise UserError("Neither images nor video is connected, so there is nothing to save: connect one of the two.")
+        raise UserError(
+            "Neither images nor video is connected (or what is connected is muted or bypassed), so there is nothing to "
+            "save: connect one of the two."
+        )
     return ImageFrames(images, exact_frame_rate(fps)), None
 
 

@@ -20,7 +20,7 @@ JPEG_QUALITY = 85
 # Only the canvas and what lies on nodes: menus and bars have other names in every editor.
 BARE = """
     body * { visibility: hidden !important }
-    #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important }
+    #graph-canvas, .dom-widget, .dom-widget *, [data-node-id], [data-node-id] * { visibility: visible !important }
 """
 FIT = """(types) => {
     const items = types.length
@@ -32,6 +32,7 @@ FIT = """(types) => {
     const canvas = app.canvas.canvas.getBoundingClientRect();
     const scale = Math.min(canvas.width / (right - left), canvas.height / (bottom - top));
     app.canvas.ds.scale = scale;
+    app.canvas.show_info = false;
     const middle = [(left + right) / 2, (top + bottom) / 2];
     app.canvas.ds.offset = [canvas.width / scale / 2 - middle[0], canvas.height / scale / 2 - middle[1]];
     app.canvas.setDirty(true, true);

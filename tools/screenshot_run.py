@@ -24,7 +24,11 @@ from talking_picture import CARTOON_MODELS, CARTOON_SAMPLER, PICTURE, SPEECH
 
 SHOWN = ("InfiniteTalkAudioEmbeds", "InfiniteTalkSampler", "SaveVideoWithAudio")
 SECONDS = 4.0  # 100 frames: four windows
-LAST_WINDOW = "() => tests.jobs.texts.InfiniteTalkSampler?.at(-1).startsWith('Window 4 of 4, step 4')"
+LISTEN = """() => {
+    window.told = "";
+    app.api.addEventListener("progress_text", ({ detail }) => { told = detail.text; });
+}"""
+FIRST, MIDDLE = "() => told.startsWith('Window 1 of 4')", "() => told.startsWith('Window 3 of 4, step 2')"
 MINUTES = 8
 
 
@@ -41,7 +45,7 @@ def main() -> None:
                 shutil.copy(file, base / "input")
             browser = launch(driver)
             files = frontend.download(CACHE)
-            take(Editor(browser, server.url, files, viewport=VIEW), options.folder)
+            take(Editor(browser, server.url, files, nodes_2=True, viewport=VIEW), options.folder)
             browser.close()
 
 
@@ -49,10 +53,11 @@ def take(editor: Editor, folder: Path) -> None:
     """Press Run and take both pictures."""
     editor.load(load("talking_picture"), "talking_picture")
     make_small(editor, SECONDS, CARTOON_MODELS, **CARTOON_SAMPLER)
+    editor.page.evaluate(LISTEN)
     editor.press_run()
-    editor.wait_until("() => tests.jobs.previews.length > 0", 60 * MINUTES)
+    editor.wait_until(FIRST, 60 * MINUTES)
     clip = fit(editor.page, *SHOWN)
-    editor.wait_until(LAST_WINDOW, 60 * MINUTES)
+    editor.wait_until(MIDDLE, 60 * MINUTES)
     shoot(editor.page, folder / "running.jpg", clip)
     editor.wait_until("() => document.querySelector('video')?.readyState >= 2", 60 * MINUTES)
     shoot(editor.page, folder / "finished.jpg", fit(editor.page, *SHOWN))

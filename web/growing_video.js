@@ -38,11 +38,22 @@ function hide(node) {
   node.widgets.splice(node.widgets.indexOf(widget), 1);
 }
 
+// "12", or "18:12" for node 12 in the subgraph that node 18 is.
+function nodeOf(executionId) {
+  let graph = app.rootGraph ?? app.graph;
+  let node;
+  for (const id of String(executionId).split(":")) {
+    node = graph?.getNodeById(id);
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
 app.registerExtension({
   name: "infinitetalk.growing_video",
   setup() {
     api.addEventListener("infinitetalk.growing_video", ({ detail }) => {
-      const node = app.graph.getNodeById(detail.node);
+      const node = nodeOf(detail.node);
       if (!node) return;
       if (detail.file) setTimeout(() => show(node, detail.file), ENCODING_MS);
       else setTimeout(() => hide(node), ENCODING_MS); // behind the last one to show

@@ -15,6 +15,14 @@ from ..support.graphs import meaning, saved_file
 SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0
 GROWING = "video.infinitetalk-growing-video"
+INTO_A_SUBGRAPH = """() => {
+    const sampler = app.graph.nodes.find((node) => node.type === "InfiniteTalkSampler");
+    app.graph.convertToSubgraph(new Set([sampler]));
+}"""
+PLAYER_IN_THE_SUBGRAPH = (
+    "app.graph.nodes.find((node) => node.subgraph)"
+    ".subgraph.nodes[0].widgets.find((widget) => widget.name === 'growing video')?.element"
+)
 LENGTH = "Audio embeds created, actual frames: 25\n1.00 s, 25 fps, 1 speaker"
 
 
@@ -122,3 +130,13 @@ def test_what_is_finished_plays_on_the_sampler_while_the_rest_is_made(page_of_ed
     assert (video["width"], video["height"]) == (64, 48)
     assert video["frames"] > 0
     assert video["sound_bytes"] > 0
+
+
+def test_what_is_finished_is_on_a_sampler_in_a_subgraph_too(nodes_2: Editor, client: ComfyClient):
+    nodes_2.load(load("talking_picture"), "talking_picture")
+    make_small(nodes_2, 4 * SECONDS, **SMALL, growing_video=True)
+    nodes_2.page.evaluate(INTO_A_SUBGRAPH)
+    nodes_2.press_run()
+    nodes_2.wait_until(f"() => ({PLAYER_IN_THE_SUBGRAPH})?.readyState >= 2", 60)
+    client.interrupt()
+    nodes_2.wait_until("() => tests.jobs.end !== null")
