@@ -61,10 +61,7 @@ def decode_file(
     start, duration = (
         _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))
     )
-    if not path.is_file():
-        raise UserError(f"The file {path.name} is not there: choose or upload another one.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path.name} is empty (0 bytes): choose or export another file.")
+    size = _size(path)
     source = _opened(path)
     count = round(duration * source.sample_rate) if duration else None
     if count == 0:
@@ -74,7 +71,7 @@ def decode_file(
     with Spool((source.channels,), folder=folder) as spool:
         seconds = duration or max(Fraction(0), Fraction(source.announced_seconds) - start)
         rows = round(seconds * source.sample_rate)
-        if rows * source.channels * 4 <= path.stat().st_size * MOST_TIMES_LARGER:
+        if rows * source.channels * 4 <= size * MOST_TIMES_LARGER:
             spool.check_room(rows, path.name)
         try:
             end = _collect(source, round(start * source.sample_rate), count, spool, on_block)
@@ -90,6 +87,21 @@ def _checked_seconds(value: float, name: str) -> Fraction:
     if not (math.isfinite(value) and value >= 0):
         raise UserError(f"{name} is {value}, and 0 or more seconds are needed.")
     return Fraction(value)
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file, at least one."""
+    try:
+        if not path.is_file():
+            raise UserError(f"The file {path.name} is not there: choose or upload another one.")
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(
+            f"{path.name} cannot be opened ({error.strerror}): check that it is there and may be read."
+        ) from error
+    if size == 0:
+        raise UserError(f"{path.name} is empty (0 bytes): choose or export another file.")
+    return size
 
 
 def _opened(path: Path) -> AudioSource:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,15 +96,15 @@ def places(masks: Tensor) -> str:
 
 
 def _boxes_as_masks(boxes: Any, height: int, width: int) -> Tensor:
-    while isinstance(boxes, Sequence) and len(boxes) and isinstance(boxes[0], Sequence):
+    if isinstance(boxes, list) and boxes and isinstance(boxes[0], list):
         boxes = boxes[0]  # the first picture's
     boxes = [boxes] if isinstance(boxes, Mapping) else list(boxes)
     _check_number(len(boxes))
     masks = torch.zeros(len(boxes), height, width)
     for number, (mask, box) in enumerate(zip(masks, boxes, strict=True), 1):
         try:
-            x, y, wide, high = (float(box[key]) for key in ("x", "y", "width", "height"))
-        except (TypeError, KeyError, ValueError):
+            x, y, wide, high = (_finite(box[key]) for key in ("x", "y", "width", "height"))
+        except (TypeError, KeyError, ValueError):  # the last one: no number, NaN or infinite
             raise UserError(
                 f"Box {number} of bboxes is {str(box)[:80]}, and numbers x, y, width and height in pixels are needed."
             ) from None
@@ -115,6 +116,13 @@ def _boxes_as_masks(boxes: Any, height: int, width: int) -> Tensor:
                 "picture: connect boxes of the same picture."
             )
     return masks
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 def _regions(mask: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ OPENS_BY_ITSELF = 1  # FFmpeg's AVFMT_NOFILE: the format wants a name, not an op
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\r\n", b"v=0\n")
 LONGEST_START, BLANKS = 256, b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8 and empty lines may come first
 MAX_PIXELS = 1 << 26  # twice an 8K picture; more would take gigabytes
-JUMP_BACK_SECONDS = Fraction(1, 2)  # decoding times never go back, so this is another clock
+JUMP_BACK_SECONDS = 0.5  # decoding times never go back, so this is another clock
 JUMP_AHEAD_SECONDS = 3600  # longer than any pause that is meant
 # Their clock starts anew when the sender does, and FFmpeg itself takes 10 s for such a jump.
 CLOCKS_THAT_RESTART = {"mpegts", "mpeg", "rtp_mpegts"}
@@ -170,12 +170,12 @@ def seconds_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
     return None if frame.pts is None else frame.pts * Fraction(frame.time_base or 0)
 
 
-def _clock_of(packet: av.Packet) -> int | None:
+def _clock_of(packet: av.Packet, tick: float) -> int | None:
     """The packet's decoding time; its time of showing where the two are too far apart for both to be right."""
-    if packet.dts is None or packet.pts is None:
-        return packet.pts if packet.dts is None else packet.dts
-    far = abs(packet.pts - packet.dts) * (packet.time_base or 0) > REORDERED_SECONDS
-    return packet.pts if far else packet.dts
+    dts, pts = packet.dts, packet.pts
+    if dts is None or pts is None:
+        return pts if dts is None else dts
+    return pts if abs(pts - dts) * tick > REORDERED_SECONDS else dts
 
 
 class Packets:
@@ -196,8 +196,10 @@ class Packets:
         self._ahead = RESTART_SECONDS if restarts else JUMP_AHEAD_SECONDS
         self._shift = Fraction(0)  # of the newest clock; a stream takes it over when it gets there
         self._shifts: dict[int, Fraction] = {}
-        self._last: dict[int, Fraction] = {}
-        self._ends: dict[int, Fraction] = {}
+        self._last: dict[int, float] = {}
+        self._ends: dict[int, tuple[int, Fraction]] = {}  # in ticks, and how far they are moved
+        self._ticks: dict[int, Fraction] = {}
+        self._seconds_per_tick: dict[int, float] = {}  # exact numbers are slow, and only needed at a jump
 
     def __iter__(self) -> Iterator[av.Packet]:
         import av
@@ -217,25 +219,36 @@ class Packets:
 
     def _mend(self, packet: av.Packet) -> None:
         """Move the packet onto the clock of those before it."""
-        stamp = _clock_of(packet)
-        if stamp is None or not packet.time_base:
+        index = packet.stream_index
+        tick = self._ticks.get(index)
+        if tick is None:
+            tick = self._ticks[index] = Fraction(packet.time_base or 0)
+            self._seconds_per_tick[index] = float(tick)
+        stamp = _clock_of(packet, self._seconds_per_tick[index])
+        if stamp is None or not tick:
             return
-        index, seconds = packet.stream_index, stamp * packet.time_base
         shift = self._shifts.get(index, Fraction(0))
         last = self._last.get(index)
-        if last is not None and not self._follows(seconds + shift, last):
-            shift = self._shift if self._follows(seconds + self._shift, last) else self._ends[index] - seconds
+        seconds = stamp * self._seconds_per_tick[index] + float(shift)
+        if last is not None and not self._follows(seconds, last):
+            began = stamp * tick
+            shift = self._shift if self._follows(float(began + self._shift), last) else self._end_of(index) - began
             self._shift, self.jumped = shift, True
-            log.info("The clock of the file jumps from %.3f to %.3f s.", last, seconds)
-        self._shifts[index] = shift
-        self._last[index] = seconds + shift
-        self._ends[index] = seconds + shift + (packet.duration or 0) * packet.time_base
+            log.info("The clock of the file jumps from %.3f to %.3f s.", last, began)
+            seconds = float(began + shift)
+        self._shifts[index], self._last[index] = shift, seconds
+        self._ends[index] = (stamp + (packet.duration or 0), shift)
         if shift:
-            ticks = round(shift / packet.time_base)
+            ticks = round(shift / tick)
             packet.dts = None if packet.dts is None else packet.dts + ticks
             packet.pts = None if packet.pts is None else packet.pts + ticks
 
-    def _follows(self, seconds: Fraction, last: Fraction) -> bool:
+    def _end_of(self, index: int) -> Fraction:
+        """Where the newest packet of a stream ends."""
+        ticks, shift = self._ends[index]
+        return ticks * self._ticks[index] + shift
+
+    def _follows(self, seconds: float, last: float) -> bool:
         return last - JUMP_BACK_SECONDS <= seconds <= last + self._ahead
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame | av.AudioFrame]:

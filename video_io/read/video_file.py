@@ -257,8 +257,8 @@ class FileAudio:
             packets = Packets(container, self._tracks.streams(container))
             resampler = Resampler(self.sample_rate, self._layout)
             for frame in self._decoded(packets):
-                stamp = seconds_of(frame)
-                if stamp is not None and (self._has_clock or not position):
+                stamp = seconds_of(frame) if self._has_clock or not position else None
+                if stamp is not None:
                     begins = round((stamp - self._tracks.zero) * self.sample_rate)
                     gap = begins - position
                     if gap > GAP_SECONDS * self.sample_rate or (position == 0 and gap > 0):
@@ -275,7 +275,7 @@ class FileAudio:
 
     def _within_edit(self, frame: av.AudioFrame) -> int:
         """Samples of the frame that are heard: the last one of an MP4 may hold more than its edit list shows."""
-        stamp = seconds_of(frame)
+        stamp = None if self._end is None else seconds_of(frame)
         if self._end is None or stamp is None:
             return frame.samples
         heard = round((self._end - stamp) * frame.sample_rate)

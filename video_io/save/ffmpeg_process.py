@@ -162,15 +162,20 @@ class FfmpegProcess:
         # SVT-AV1 prints its banner past ffmpeg's log level; this is its own switch for errors only.
         environment = {**os.environ, "SVT_LOG": "1", "AV_LOG_FORCE_NOCOLOR": "1"}
         log.debug("ffmpeg %s", self._command[1:])
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment,
-            creationflags=NO_WINDOW,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment,
+                creationflags=NO_WINDOW,
+            )
+        except OSError as error:
+            raise UserError(
+                f"The system cannot start ffmpeg ({error.strerror}): close other programs and queue it again."
+            ) from error
         assert self._process.stdin is not None
         assert self._process.stderr is not None
         self._input, self._errors = self._process.stdin, self._process.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,7 +27,11 @@ def publish(finished: Path, target: Target) -> Path:
         except FileExistsError:
             counter += 1
         else:
-            flush_folder(target.folder)
+            try:
+                flush_folder(target.folder)
+            except OSError:
+                path.unlink()
+                raise
             return path
 
 
@@ -48,4 +53,5 @@ def _move_without_replacing(source: Path, destination: Path) -> None:
             destination.unlink()
             raise
     else:
-        source.unlink()
+        with contextlib.suppress(OSError):  # it goes with its folder
+            source.unlink()

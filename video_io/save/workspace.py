@@ -44,7 +44,12 @@ def workspace(folder: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path, age_seconds: float = LEFTOVER_AGE_SECONDS) -> None:
     """Remove workspaces in `folder` in which nothing was written for `age_seconds`."""
-    for path in folder.glob(f"{WORKSPACE_PREFIX}*"):
+    try:
+        found = [*folder.glob(f"{WORKSPACE_PREFIX}*")]
+    except OSError as error:
+        log.warning("Leftovers in %s cannot be looked for (%s)", folder, error.strerror)
+        return
+    for path in found:
         try:
             newest = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
         except OSError:

@@ -99,6 +99,10 @@ def test_heads_that_meet_do_not_overlap_and_keep_their_faces():
         (torch.stack([mask(LEFT), torch.zeros(SIZE)]), None, "Mask 2 of 2 is empty"),
         (torch.zeros(1, 1, *SIZE), None, r"masks has the shape \[1, 1, 100, 200\]"),
         (None, [{"x": 1}], r"Box 1 of bboxes is \{'x': 1\}"),
+        (None, [bbox((float("nan"), 10, 20, 20))], r"Box 1 of bboxes is .*nan.*, and numbers x, y, width and height"),
+        (None, [bbox((10, 10, float("inf"), 20))], r"Box 1 of bboxes is .*inf.*, and numbers x, y, width and height"),
+        (None, [["text", {}]], r"Box 1 of bboxes is text, and numbers x, y, width and height"),
+        (None, [[[bbox(LEFT)]]], r"Box 1 of bboxes is \[.*, and numbers x, y, width and height"),
         (None, [bbox((300, 10, 20, 20))], r"Box 1 of bboxes \(300 10 20 20\) does not lie in the 200 × 100 picture"),
     ],
 )
