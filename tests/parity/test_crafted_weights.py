@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..support.crafted_weights import crafted
+from ..support.crafted_weights import CHANGES, crafted
 from ..support.damaged_data import WANTED, damaged, nested, odd_documents
 
 COUNT = WANTED or 40
@@ -83,6 +83,14 @@ def test_no_tensor_of_another_kind_is_taken(models, kind: str, load: Load, tmp_p
         path.unlink(missing_ok=True)
         FORMATS[suffix](one.weights, path)
         assert refusal(load, path, str(one)), f"taken: {one}"
+
+
+@pytest.mark.parametrize("kind", ["infinitetalk"], indirect=True)
+@pytest.mark.parametrize("change", ["int8", "int64", "bool", "complex", "NaN"])
+def test_the_tensor_that_decides_the_precision_is_of_a_usual_one(models, load: Load, tmp_path: Path, change: str):
+    key, weights = "audio_proj.proj1.weight", models["infinitetalk"]
+    save_file({**weights, key: CHANGES[change](weights[key])}, tmp_path / "crafted.safetensors")
+    assert key in refusal(load, tmp_path / "crafted.safetensors", change)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -30,6 +30,8 @@ NEEDED = (
     "Wan2_1-InfiniteTalk_Single_Q8.gguf)"
 )
 SCALE_SUFFIXES = (".scale_weight", ".weight_scale")
+FIRST_KEY = "audio_proj.proj1.weight"
+"""The precision of the model is this one's."""
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 MOST_BLOCKS = 128
 """Three times as many as the largest Wan model has."""
@@ -62,8 +64,10 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
     config = config_from(path.name, layout)
     # Shapes first, without numbers: what the file does not hold is never allocated.
     _check_complete(path.name, layout, InfiniteTalk(config, comfy.ops.manual_cast, device="meta").state_dict())
-    stored = layout["audio_proj.proj1.weight"].dtype
-    dtype = torch.float16 if stored in FP8 else stored
+    first = dequantized(path.name, state, FIRST_KEY)
+    refuse_unusable(path.name, FIRST_KEY, first)
+    dtype = first.dtype
+    del first
     offload_device = comfy.model_management.unet_offload_device()
     model = InfiniteTalk(config, comfy.ops.manual_cast, device=offload_device, dtype=dtype)
     model.origin = origin
