@@ -10,7 +10,8 @@ from .joined_ogg import sounds_in_ogg
 from .whole import size_is_filled_in
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-MAX_OFFSET = 1 << 62
+MAX_OFFSET = 1 << 40  # file systems refuse to go to where no file of theirs can reach
+MOST_PARTS = 1_000_000  # of a file: hours of single frames
 FLV_HEADER_BYTES, FLV_TAG_BYTES = 13, 15  # each with the four bytes behind it that tell its size
 Walk = Callable[[BinaryIO, int], int]  # where the file that begins at a byte ends
 
@@ -73,19 +74,23 @@ def _riff_end(file: BinaryIO, start: int) -> int:
 def _boxes_end(file: BinaryIO, start: int) -> int:
     """Up to the next `ftyp`: only the first box of a file is one."""
     position = start
-    while length := _number(file, position, 4):
+    for _ in range(MOST_PARTS):
+        length = _number(file, position, 4)
         length = _number(file, position + 8, 8) if length == 1 else length
-        if length < 8:
-            return start
+        if length < 8:  # the rest is one box, or the file ends
+            break
         position += length
         if _kind(file, position) == b"ftyp":
             return position
-    return start  # the rest is one box, or the file ends
+    return start
 
 
 def _caf_end(file: BinaryIO, start: int) -> int:
     position = start + 8
-    while length := _number(file, position + 4, 8):
+    for _ in range(MOST_PARTS):
+        length = _number(file, position + 4, 8)
+        if not length:
+            break
         position += 12 + length  # an unknown length leads far beyond the end
         if _kind(file, position) == b"caff":
             return position
@@ -103,7 +108,10 @@ def _w64_end(file: BinaryIO, start: int) -> int:
 
 def _asf_end(file: BinaryIO, start: int) -> int:
     position = start
-    while length := _number(file, position + 16, 8, "little"):
+    for _ in range(MOST_PARTS):
+        length = _number(file, position + 16, 8, "little")
+        if not length:
+            break
         position += length
         if _kind(file, position) == ASF_HEADER:
             return position
@@ -112,6 +120,8 @@ def _asf_end(file: BinaryIO, start: int) -> int:
 
 def _flv_end(file: BinaryIO, start: int) -> int:
     position = start + FLV_HEADER_BYTES
-    while _number(file, position, 1) in (8, 9, 18):  # sound, picture, data
+    for _ in range(MOST_PARTS):
+        if _number(file, position, 1) not in (8, 9, 18):  # sound, picture, data
+            break
         position += FLV_TAG_BYTES + _number(file, position + 1, 3)
     return position
