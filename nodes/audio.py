@@ -173,7 +173,7 @@ def _lies_in(folder: Path, path: Path) -> bool:
     """Whether a file is in the folder, and not a link to somewhere else."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except OSError:  # a link to itself
+    except (OSError, RuntimeError):  # a link to itself
         return False
 
 
@@ -185,7 +185,7 @@ def input_file(name: str) -> Path:
     try:
         inside = path.resolve().is_relative_to(root)
         found = inside and path.is_file()
-    except (OSError, ValueError):  # a name that the system cannot even look up
+    except (OSError, ValueError, RuntimeError):  # a name that the system cannot even look up, a link to itself
         inside, found = True, False
     if not inside:
         raise UserError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from comfy_client import ComfyClient, Prompt
+from evaluation import finished
 from talking_picture import find_node, inputs_of
 
 from ..support import files, jobs, media
@@ -48,3 +50,29 @@ def test_any_title_is_taken_by_every_node_and_hdr_is_said_on_each(client, prompt
     assert {node for node, text in texts if note in text} == (nodes if name == "hdr.mp4" else set())
     kept = result.history["outputs"].get(sampler, {}).get("text", [])
     assert kept == ([note] if name == "hdr.mp4" else [])
+
+
+@pytest.mark.parametrize(("begins", "lasts"), [(2.0, 0.6), (2.5, 0.0)])
+def test_a_part_that_core_has_cut_out_keeps_its_sound_in_place(client, tmp_path, begins, lasts):
+    if "Video Slice" not in client.get("/object_info"):
+        pytest.skip("this core cuts no videos")
+    sound = files.voice(tmp_path, 3)
+    source = tmp_path / f"long-{begins}.mp4"
+    files.ffmpeg(*files.counter(3), "-i", sound, "-c:a", "aac", "-b:a", "256k", "-crf", "5", source)
+    part = {"video": ["source", 0], "start_time": begins, "duration": lasts, "strict_duration": False}
+    save = {"video": ["part", 0], "filename_prefix": f"tests/part-{begins}", "if_audio_fails": "stop", "crf": 5}
+    rest = {"fps": 25.0, "format": "mkv ffv1", "audio_bitrate": 192, "save_metadata": False}
+    prompt = {
+        "source": {"class_type": "LoadVideo", "inputs": {"file": client.upload(source)}},
+        "part": {"class_type": "Video Slice", "inputs": part},
+        "save": {
+            "class_type": "SaveVideoWithAudio",
+            "inputs": {**save, **rest, "audio_fit": "trim or pad to the video"},
+        },
+    }
+    file, _ = finished.run(client, prompt)
+    video, seconds = finished.decode(file), lasts or 3 - begins
+    assert len(video.frames) == round(25 * seconds)
+    assert files.shown_seconds(video.frames[0]) == pytest.approx(begins, abs=0.05)
+    wanted = files.samples_of(sound)[round(begins * 48_000) :, 0]
+    assert abs(media.samples_late(np.asarray(video.sound)[:, 0], wanted, 4800)) <= 2

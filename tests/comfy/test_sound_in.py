@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,6 +38,26 @@ def test_a_path_outside_the_input_folder(
     inputs_of(prompt, "InfiniteTalkLoadAudio")["audio"] = name
 
     assert words in jobs.refusal(client, prompt)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
+def test_a_file_that_links_out_of_the_input_folder_is_neither_offered_nor_read(
+    client: ComfyClient, prompt: Prompt, folders: SimpleNamespace, tmp_path: Path
+):
+    links = {"out.wav": media.write_speech(tmp_path, 0.3), "loop.wav": folders.input / "loop.wav"}
+    inside = media.write_speech(folders.input, 0.3)
+    links["in.wav"] = inside
+    for name, target in links.items():
+        (folders.input / name).symlink_to(target)
+    try:
+        offered = client.model_choices("InfiniteTalkLoadAudio", "audio")
+        assert {"in.wav", inside.name} <= set(offered)
+        assert not {"out.wav", "loop.wav"} & set(offered)
+        inputs_of(prompt, "InfiniteTalkLoadAudio")["audio"] = "out.wav"
+        assert "outside ComfyUI's" in jobs.refusal(client, prompt)
+    finally:
+        for name in links:
+            (folders.input / name).unlink()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def load(kind: str) -> Load:
+def load(comfy_core: Path, kind: str) -> Load:
     """The loader of that kind; it gives the names and numbers that the model has then."""
     from infinitetalk.audio.wav2vec import load_encoder
     from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
@@ -103,6 +103,21 @@ def test_a_damaged_file_is_refused_or_whole(models, kind: str, load: Load, tmp_p
         damaged_path.write_bytes(damaged(data, seed))
         refusal(load, damaged_path, f"seed {seed}")
         damaged_path.unlink()
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors", "pth", "gguf"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html><head><title>Sign in</title>", "is a web page, not a model"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><Error>AccessDenied</Error>", "is a web page, not a model"),
+    ],
+)
+def test_what_was_downloaded_in_place_of_a_model_is_named(load: Load, tmp_path, content, said, suffix):
+    path = tmp_path / f"model.{suffix}"
+    path.write_bytes(content)
+    assert said in refusal(load, path, suffix)
 
 
 @pytest.mark.parametrize("kind", ["wav2vec"], indirect=True)

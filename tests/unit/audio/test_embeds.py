@@ -55,6 +55,19 @@ def test_embeddings_sound_and_frames_always_agree(encoder: Wav2VecEncoder, data:
     assert Fraction(waveform.shape[2], sample_rate) * rate <= frames + rate * 2 / sample_rate + Fraction(1, 10**6)
 
 
+@pytest.mark.parametrize(
+    "signs", [(1, -1), (-1, 1), (1, -1, 0.02), (1, -0.999)], ids=["opposite", "swapped", "a third channel", "nearly"]
+)
+def test_channels_that_cancel_each_other_out_are_heard_as_the_first_one(
+    encoder: Wav2VecEncoder, speech: AudioClip, caplog: pytest.LogCaptureFixture, signs: tuple[float, ...]
+) -> None:
+    channels = AudioClip(torch.cat([speech.samples * sign for sign in signs]), speech.sample_rate)
+    heard = embed_voices(encoder, [channels])
+    alone = embed_voices(encoder, [AudioClip(channels.samples[:1], speech.sample_rate)])
+    assert torch.equal(heard.features[0], alone.features[0])
+    assert "cancel each other out" in caplog.text
+
+
 @pytest.mark.parametrize("fps", [8.0, 12.5, 24.0, 25.0, 30.0, 50.0, 60.0])
 def test_a_beat_lands_in_its_frame_at_every_rate(encoder: Wav2VecEncoder, fps: float) -> None:
     """The reference stretches the sound over the frames; here row k belongs to the time k/fps, to the end."""
