@@ -8,6 +8,7 @@ from .audio import InfiniteTalkAudioEmbeds, InfiniteTalkLoadAudio, InfiniteTalkW
 from .model_loader import InfiniteTalkMergedModelLoader, InfiniteTalkModelLoader
 from .sampler import InfiniteTalkSampler
 from .save_video import SaveVideoWithAudio
+from .scene import InfiniteTalkScene
 from .speaker_masks import InfiniteTalkSpeakerMasks
 from .split_speakers import InfiniteTalkSplitSpeakers
 from .sync_plot import InfiniteTalkSyncPlot
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     InfiniteTalkModelLoader,
     InfiniteTalkMergedModelLoader,
     InfiniteTalkSpeakerMasks,
+    InfiniteTalkScene,
     InfiniteTalkSampler,
     InfiniteTalkSyncPlot,
     SaveVideoWithAudio,

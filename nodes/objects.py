@@ -65,6 +65,12 @@ def _is_embeds(value: Any) -> bool:
     return isinstance(value, AudioEmbeds)
 
 
+def _is_scenes(value: Any) -> bool:
+    from ..wanvideo.scenes import SceneWish
+
+    return isinstance(value, tuple) and all(isinstance(scene, SceneWish) for scene in value)
+
+
 def _has(*names: str) -> Callable[[Any], bool]:
     """Packs have classes of their own for these: what counts is what they can do."""
     return lambda value: all(hasattr(value, name) for name in names)
@@ -89,5 +95,6 @@ KINDS: dict[str, Kind] = {
     "CONDITIONING": (_is_conditioning, "a CONDITIONING with a prompt in it", "CLIP Text Encode"),
     "INFINITETALK_WAV2VEC": (_is_wav2vec, "a wav2vec model", "the output of Load Wav2Vec"),
     "INFINITETALK_MODEL": (_is_infinitetalk, "InfiniteTalk's weights", "the output of Load InfiniteTalk"),
+    "INFINITETALK_SCENES": (_is_scenes, "a list of scenes", "the output of Scene"),
     "INFINITETALK_AUDIO": (_is_embeds, "the embeddings of the audio", "the output of Audio Embeds"),
 }

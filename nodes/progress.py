@@ -9,6 +9,7 @@ import latent_preview
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..wanvideo.resume.share import Share
 from ..wanvideo.windows import Window
 from .feedback import show_text
 
@@ -23,23 +24,27 @@ def clock(seconds: float) -> str:
 class SamplingProgress:
     """One progress bar over all windows and steps, with the preview method that the user chose."""
 
-    def __init__(self, node_id: str | None, model: ModelPatcher, windows: int, steps: int, windows_done: int) -> None:
+    def __init__(self, node_id: str | None, model: ModelPatcher, share: Share) -> None:
         self.node_id = node_id
-        self.windows = windows
-        self.steps = steps
-        self.first_step = windows_done * steps
+        self.first = share.own[0].index
+        self.windows = len(share.own)
+        self.scenes = [scene.start for scene in share.job.scenes]
+        self.steps = share.job.settings.steps
+        self.made = 0
         self.started = time.monotonic()
-        self.bar = comfy.utils.ProgressBar(windows * steps, node_id)
+        self.bar = comfy.utils.ProgressBar(self.windows * self.steps, node_id)
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
     def step(self, window: Window, step: int, denoised: Tensor) -> None:
         """Show where the sampling stands; core's bar raises here when the user has pressed Cancel."""
-        done = window.index * self.steps + step + 1
-        total = self.windows * self.steps
-        left = (time.monotonic() - self.started) / (done - self.first_step) * (total - done)
+        number = window.index - self.first + 1
+        self.made += 1
+        done, total = (number - 1) * self.steps + step + 1, self.windows * self.steps
+        left = (time.monotonic() - self.started) / self.made * (total - done)
+        scene = f" (scene {self.scenes.index(window.scene) + 1} of {len(self.scenes)})" if len(self.scenes) > 1 else ""
         show_text(
             self.node_id,
-            f"Window {window.index + 1} of {self.windows}, step {step + 1} of {self.steps}, {clock(left)} left",
+            f"Window {number} of {self.windows}{scene}, step {step + 1} of {self.steps}, {clock(left)} left",
         )
         preview = None
         if self.previewer is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 from torch import Tensor
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
     from ..video_io.read.frame_source import FrameSource
     from ..wanvideo.resolution import Resolution
+    from ..wanvideo.scenes import SceneWish
 
 
 class InfiniteTalkSampler(CheckedNode):
@@ -57,16 +59,19 @@ class InfiniteTalkSampler(CheckedNode):
         sampler_name: str | None = None,
         scheduler: str | None = None,
         end_padding: str | None = None,
+        part: str | None = None,
     ) -> bool | str:
         """Refuse sizes and lengths that cannot work, and what is in no list, before anything runs."""
+        from ..wanvideo.parts import Part
         from ..wanvideo.windows import check_window
 
         sizes = {"width": width, "height": height, "window_frames": window_frames, "motion_frames": motion_frames}
         lists = {"sampler_name": sampler_name, "scheduler": scheduler, "end_padding": end_padding}
         return refusal(
-            (partial(cls.check_inputs, resolution=resolution, **sizes, **lists),),
+            (partial(cls.check_inputs, resolution=resolution, part=part, **sizes, **lists),),
             (check_window, window_frames, motion_frames),
             (_check_size, resolution, height, width),
+            (Part.parse, part),
         )
 
     @classmethod
@@ -88,6 +93,8 @@ class InfiniteTalkSampler(CheckedNode):
         speaker_masks: Tensor | None = None,
         audio: dict[str, Any] | None = None,
         edit_mask: Tensor | None = None,
+        scenes: tuple[SceneWish, ...] = (),
+        part: str = "",
         growing_video: bool = False,
         **settings: Any,
     ) -> io.NodeOutput:
@@ -96,18 +103,21 @@ class InfiniteTalkSampler(CheckedNode):
         from ..video_io.store.image_tensor import frames_as_image
         from ..wanvideo.job import TalkingVideoJob
         from ..wanvideo.model.vae_tiles import with_tiles_if_needed
+        from ..wanvideo.parts import Part
         from ..wanvideo.pictures import Pictures
         from ..wanvideo.resolution import video_size
+        from ..wanvideo.resume.share import Share
         from ..wanvideo.resume.stored_run import sample_to_disk
         from ..wanvideo.settings import SamplerSettings
         from .folders import runs_folder
         from .growing import growing_video_on
         from .progress import SamplingProgress
+        from .storyboard import tell_scenes
         from .video_output import StoredVideoInput
 
         if audio is not None:
             AudioClip.from_audio(audio, "audio").check_finite("audio")
-        node_id = cls.hidden.unique_id
+        node_id, wanted_part = cls.hidden.unique_id, Part.parse(part)
         say_here = partial(say, node_id)
         source = _one_source(image, source_video, audio_embeds.frame_rate)
         _check_size(resolution, height, width)
@@ -125,6 +135,7 @@ class InfiniteTalkSampler(CheckedNode):
             clip_vision=clip_vision,
             speaker_masks=speaker_masks,
             edit_mask=edit_mask,
+            wishes=scenes,
         )
         misfit = infinitetalk.model.origin.misfit(job.settings)
         facts = [*source.notes, *([misfit] if misfit else [])]
@@ -134,17 +145,21 @@ class InfiniteTalkSampler(CheckedNode):
             say_here(
                 f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)"
             )
-        sound = audio_embeds.sound if audio is None else audio
+        share = Share(job) if wanted_part is None else Share(job, wanted_part.of(job.windows))
+        tell_scenes(share, wanted_part, say_here)
+        if not share.own:
+            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None), 0)
+        sound = share.sound_of(audio_embeds.sound if audio is None else audio)
         with growing_video_on(node_id, sound, say_here) if growing_video else nullcontext() as growing:
             store = sample_to_disk(
-                job,
+                share,
                 runs_folder(),
                 resume=resume,
                 say=say_here,
-                observer=lambda done: SamplingProgress(node_id, model, len(job.windows), job.settings.steps, done),
+                observer=lambda: SamplingProgress(node_id, model, share),
                 growing=growing,
             )
-        video = StoredVideoInput(store, sound)
+        video = StoredVideoInput(store, sound, scenes=share.scene_starts)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
         ui = {"text": facts} if facts else None
         return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done, ui=ui)

@@ -11,14 +11,14 @@ from ..wanvideo.resolution import LONGEST_SIDE, Resolution
 from ..wanvideo.settings import LEAST_DENOISE
 from ..wanvideo.windows import END_PADDINGS
 from .advanced import folds
-from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel
+from .sockets import CATEGORY, InfiniteTalkAudio, InfiniteTalkModel, InfiniteTalkScenes
 
 NODE_ID = "InfiniteTalkSampler"
 IMAGE_OUTPUT = 1
 """Index of the IMAGE output."""
 ADVANCED = (
     "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",
-    "end_padding", "resume", "growing_video",
+    "end_padding", "resume", "part", "growing_video",
 )  # fmt: skip
 """Inputs that newer editors fold."""
 
@@ -32,7 +32,16 @@ def sampler_schema() -> io.Schema:
         category=CATEGORY,
         description="Makes the person in a picture (or video) say the audio, for as long as the audio is. "
         "Finished windows are kept on disk: memory stays flat, and a job that was stopped goes on where it was.",
-        inputs=[*_models(), *_sources(), *_size(), *_sampling(), *_windows(), *_source_video(), *_while_it_runs()],
+        inputs=[
+            *_models(),
+            *_sources(),
+            *_size(),
+            *_sampling(),
+            *_windows(),
+            *_source_video(),
+            *_storyboard(),
+            *_while_it_runs(),
+        ],
         outputs=[
             io.Video.Output("talking_video", display_name="video", tooltip="The video with its sound."),
             io.Image.Output("frames", display_name="images", tooltip="All frames; only made when connected."),
@@ -236,6 +245,25 @@ def _source_video() -> list[io.Input]:
             tooltip="For a source video: where it may change, for example the lower half of the face. One mask, or one "
             "for every frame of the source. Outside of it and of its soft border (a thirtieth of the shorter side) "
             "every pixel stays the source's own.",
+        ),
+    ]
+
+
+def _storyboard() -> list[io.Input]:
+    return [
+        InfiniteTalkScenes.Input(
+            "scenes",
+            optional=True,
+            tooltip="From Scene: other pictures and prompts from some second on. The first scene is this node's own "
+            "picture and prompt. Scenes that begin with a cut do not depend on each other.",
+        ),
+        io.String.Input(
+            "part",
+            optional=True,
+            default="",
+            tooltip="Make only a share of the scenes, for example 2/8, the second of eight shares, as a video with its "
+            "own part of the sound. When all shares lie on one storage, the same graph without it puts them together. "
+            "Empty: the whole video.",
         ),
     ]
 

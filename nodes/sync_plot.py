@@ -38,8 +38,8 @@ class InfiniteTalkSyncPlot(CheckedNode):
                 io.Video.Input(
                     "video",
                     optional=True,
-                    tooltip="A video with its sound. Of the sampler's videos the seams between windows are marked. "
-                    "Connect this or images, not both.",
+                    tooltip="A video with its sound. Of the sampler's videos the seams between windows and the scenes "
+                    "are marked. Connect this or images, not both.",
                 ),
                 io.Image.Input(
                     "images", optional=True, tooltip="Frames, in place of a video; they need audio and fps."
@@ -102,6 +102,7 @@ class InfiniteTalkSyncPlot(CheckedNode):
             wanted,
             _seams(video),
             shot=dubbed,
+            scenes=_scenes(video),
             folder=temp_folder(),
             progress=progress_callback(),
             check=comfy.model_management.throw_exception_if_processing_interrupted,
@@ -149,3 +150,10 @@ def _seams(video: Any) -> list[int]:
     from ..video_io.store.stored_video import StoredVideo
 
     return video.seams if isinstance(video, StoredVideo) else []
+
+
+def _scenes(video: Any) -> list[int]:
+    """First frames of the scenes after the first, of a video that our sampler made."""
+    from ..video_io.store.stored_video import StoredVideo
+
+    return video.scene_starts if isinstance(video, StoredVideo) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,13 +20,13 @@ INK, FAINT = (34, 34, 34), (112, 112, 112)
 WAVE, SOUND, MOUTH, MOTION, PICTURE = (
     (176, 205, 226), (0, 96, 160), (200, 60, 40), (247, 205, 190), (150, 150, 150)
 )  # fmt: skip
-SEAM, BAD_SEAM = (150, 120, 190), (210, 0, 60)
+SEAM, BAD_SEAM, SCENE = (150, 120, 190), (210, 0, 60), (20, 110, 110)
 GOOD, FAIR, POOR = (60, 145, 75), (214, 160, 40), (200, 60, 40)
 SMALL, NORMAL, LARGE, LINE = 13, 15, 25, 16
 VISIBLE_JUMP = 2.5  # times the change in lively frames: a good seam has less than 1, a cut far more
 QUIETEST_PEAK = 0.01  # a quieter wave is not drawn higher than it would be with this peak
 TICK_SECONDS = (0.04, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
-MOST_SEAM_LINES = 60
+MOST_SEAM_LINES, MOST_SCENE_NUMBERS = 60, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ def draw(report: SyncReport) -> Tensor:
     _sections(canvas, sections, report)
     for panel in (sound, mouth):
         _seams(canvas, panel, report)
+        _scenes(canvas, panel, report)
     _time_axis(canvas, sections)
     _lags(canvas, report)
     _watched(canvas, report)
@@ -98,6 +100,11 @@ def _found(report: SyncReport) -> bool:
 
 
 def _seam_facts(report: SyncReport) -> str:
+    scenes = f" {len(report.scenes) + 1} scenes (full lines, numbered)." if report.scenes else ""
+    return _of_windows(report) + scenes
+
+
+def _of_windows(report: SyncReport) -> str:
     if not report.seams:
         return "No window seams are known of this video."
     worst = max(report.seams, key=lambda seam: seam.jump)
@@ -222,6 +229,16 @@ def _seams(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
         visible = seam.jump >= VISIBLE_JUMP
         bottom = panel.top + 6 if many and not visible else panel.bottom
         canvas.dashed(x, panel.top, bottom, BAD_SEAM if visible else SEAM)
+
+
+def _scenes(canvas: Canvas, panel: Panel, report: SyncReport) -> None:
+    """A line where a scene begins, with its number at the top while there is room for it."""
+    for number, frame in enumerate(report.scenes, start=2):
+        x, _ = panel.at(float(frame / report.frame_rate), 0)
+        column = math.floor(x) + 0.5
+        canvas.line([(column, panel.top), (column, panel.bottom)], SCENE, 2)
+        if len(report.scenes) <= MOST_SCENE_NUMBERS:
+            canvas.text((x + 3, panel.top + 2), str(number), SMALL, SCENE)
 
 
 def _time_axis(canvas: Canvas, panel: Panel) -> None:

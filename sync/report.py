@@ -120,6 +120,7 @@ class SyncReport:
         common_change: the change that most of the picture shares, [frames].
         agreement: None where there is nothing to compare.
         sections, seams: see there; no sections without an agreement.
+        scenes: first frames of the scenes after the first.
         shot: the comparison with the source of a dubbed video; None without one.
     """
 
@@ -135,6 +136,7 @@ class SyncReport:
     agreement: Agreement | None
     sections: list[Section]
     seams: list[Seam]
+    scenes: list[int]
     shot: Shot | None = None
 
     @property
@@ -193,6 +195,7 @@ def analyze(
     seams: Sequence[int] = (),
     *,
     shot: FrameSource | None = None,
+    scenes: Sequence[int] = (),
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
@@ -207,6 +210,7 @@ def analyze(
         box: where to look; None: where the picture goes with the sound.
         seams: first frames of the windows that the video is made of.
         shot: the video that this one dubs, to be compared outside of the box.
+        scenes: first frames of its scenes; where one begins, no seam is judged.
         folder: for a temporary file of 9 kB per frame (the system's own folder if None).
         progress: called with frames done and frames in all; may raise to stop.
         check: called often; may raise to stop.
@@ -247,7 +251,8 @@ def analyze(
         common_change=changes,
         agreement=agreement,
         sections=_sections(agreement, track, frame_rate, reach) if agreement else [],
-        seams=[Seam(frame, _jump(changes, frame)) for frame in seams if 0 < frame < frames],
+        seams=[Seam(frame, _jump(changes, frame)) for frame in seams if 0 < frame < frames and frame not in scenes],
+        scenes=[frame for frame in scenes if 0 < frame < frames],
         shot=kept,
     )
 

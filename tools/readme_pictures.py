@@ -36,9 +36,11 @@ def main() -> None:
             client = ComfyClient(server.url)
             prompt = with_plot(talking_picture.with_cartoon_models(talking_picture.load_workflow()))
             result = client.run(talking_picture.with_media(prompt, client.upload(PICTURE), client.upload(SPEECH)))
-            client.view(result.outputs["plot picture"]["images"][0], options.folder / "sync_plot.png")
+            client.view(result.outputs["plot picture"]["images"][0], base / "sync_plot.png")
             video = base / "talking.mp4"
             client.view(result.outputs[find_node(prompt, "SaveVideoWithAudio")]["gifs"][0], video)
+        with Image.open(base / "sync_plot.png") as plot:  # a palette is half as large, and looks the same
+            plot.convert("RGB").quantize(dither=Image.Dither.NONE).save(options.folder / "sync_plot.png", optimize=True)
         strip(video).save(options.folder / "talking.png", optimize=True)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,8 @@ from .model.companions import check_clip_vision, check_prompt, check_vae
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
-from .sampling import FinishedWindow, Models, Observer, Prompts, WindowLoop, sigmas_for, with_shift
+from .sampling import FinishedWindow, Models, Observer, Prompts, SceneInputs, WindowLoop, sigmas_for, with_shift
+from .scenes import Scene, SceneWish, Storyboard
 from .schedule import INFINITETALK_SCHEDULE
 from .settings import SamplerSettings
 from .source_shot import SourceShot
@@ -58,22 +60,25 @@ class TalkingVideoJob:
     """`[speakers, H, W]` in 0 … 1 over the picture."""
     edit_mask: Tensor | None = None
     """`[1 or frames of the source, H, W]` in 0 … 1: where the source video may change; None: everywhere."""
+    wishes: Sequence[SceneWish] = ()
+    """The scenes after the first one, which has `pictures`, `positive` and `negative`."""
 
     def __post_init__(self) -> None:
         config = self._weights.config
         check_base_model(self.model, config)
         check_vae(self.vae)
-        check_prompt("positive", self.positive, self.model)
-        check_prompt("negative", self.negative, self.model)
         check_clip_vision(self.clip_vision, self.model)
         _check_embeds(self.embeds, config.embedding_size)
         _check_guidance(self.model, self.settings.guidance)
-        _check_source(self.pictures, self.settings.denoise, self.edit_mask)
-        self.pictures.at(0)  # refuses pixels that are no numbers
+        for scene in self.scenes:
+            check_prompt("positive", scene.positive, self.model)
+            check_prompt("negative", scene.negative, self.model)
+            scene.pictures.at(0)  # refuses pixels that are no numbers
+            if self._token_masks(scene) is not None:  # refuses masks that do not fit
+                _check_whole_picture(scene.positive, scene.negative)
+        _check_source(self.scenes, self.settings.denoise, self.edit_mask)
         if self.mask is not None:  # refuses masks that do not fit
             self.mask.check_not_empty(self.pictures.source_indices)
-        if self._token_masks is not None:  # refuses masks that do not fit
-            _check_whole_picture(self.positive, self.negative)
 
     @property
     def _weights(self) -> InfiniteTalk:
@@ -85,11 +90,29 @@ class TalkingVideoJob:
         return Voices.of(self.embeds, listener=self.speaker_masks is not None and len(self.embeds.features) == 1)
 
     @cached_property
+    def scenes(self) -> tuple[Scene, ...]:
+        """All scenes of the video, in order.
+
+        Raises:
+            UserError: one that has no place in the video.
+        """
+        embeds = self.embeds
+        board = Storyboard(embeds.frames, embeds.frame_rate, embeds.audible, self.settings.motion_frames)
+        first = Scene(start=0, pictures=self.pictures, positive=self.positive, negative=self.negative)
+        return board.plan(first, self.wishes)
+
+    @cached_property
     def windows(self) -> list[Window]:
         """All windows of the video, in order."""
-        return plan_windows(
-            self.embeds.frames, self.settings.window_frames, self.settings.motion_frames, self.pictures.cuts
+        cuts, continued = (
+            [scene.start for scene in self.scenes if scene.start and scene.is_cut == is_cut] for is_cut in (True, False)
         )
+        lengths = self.settings.window_frames, self.settings.motion_frames
+        return plan_windows(self.embeds.frames, *lengths, cuts, continued)
+
+    def scene_of(self, window: Window) -> Scene:
+        """The scene that a window belongs to."""
+        return self.scenes[bisect_right(self.scenes, window.scene, key=lambda scene: scene.start) - 1]
 
     @cached_property
     def mask(self) -> EditMask | None:
@@ -116,19 +139,28 @@ class TalkingVideoJob:
             return self.model
         return with_shift(self.model, self.settings.shift)
 
-    @cached_property
-    def _token_masks(self) -> Tensor | None:
+    def _token_masks(self, scene: Scene) -> Tensor | None:
         """Speaker masks per token `[voices + 1, S]`, None with one speaker."""
         if len(self.voices) == 1:
             return None
-        source, masks = self.pictures.source_size, self.speaker_masks
+        source, masks = scene.pictures.source_size, self.speaker_masks
         if masks is None and len(self.voices) == TRAINED_SPEAKERS:
             masks = half_masks(*source)
         if masks is None:
             raise UserError(
                 f"There are {len(self.voices)} voices but no speaker_masks: connect Speaker Masks, a box for each."
             )
-        return token_masks(masks, len(self.voices), source, self.pictures.size)
+        return token_masks(masks, len(self.voices), source, scene.pictures.size)
+
+    def loop(self, observer: Observer) -> WindowLoop:
+        """What samples the windows of this job."""
+        settings = self.settings
+        two_speakers = len(self.voices) > 1
+        patched = attach(self._with_schedule, self.infinitetalk, settings.audio_scale, two_speakers=two_speakers)
+        models = Models(patched, self.infinitetalk, self.vae, self.clip_vision)
+        shot = SourceShot(self.pictures, self.mask) if self.keeps_shot else None  # it is that of all scenes
+        scenes = partial(self._inputs_of, shot)
+        return WindowLoop(models, settings, scenes=scenes, voices=self.voices, observer=observer)
 
     def run(self, observer: Observer, windows_done: int = 0, motion: Tensor | None = None) -> Iterator[FinishedWindow]:
         """Sample the windows that are still to be made, one by one.
@@ -137,23 +169,18 @@ class TalkingVideoJob:
             windows_done: windows that are finished already.
             motion: motion frames of the last of them, `[motion_frames, H, W, 3]`.
         """
-        faces = self._token_masks
-        settings = self.settings
-        patched = attach(self._with_schedule, self.infinitetalk, settings.audio_scale, two_speakers=faces is not None)
+        return self.loop(observer).run(self.windows[windows_done:], motion)
+
+    def _inputs_of(self, shot: SourceShot | None, window: Window) -> SceneInputs:
+        scene = self.scene_of(window)
         empty = empty_text(self.model.get_model_object("diffusion_model").text_dim)
-        shot = SourceShot(self.pictures, self.mask) if self.keeps_shot else None
-        loop = WindowLoop(
-            Models(patched, self.infinitetalk, self.vae, self.clip_vision),
-            Prompts(self.positive or empty, self.negative or empty),
-            settings,
-            picture=self.pictures.at if shot is None else shot.picture,
-            voices=self.voices,
-            faces=faces,
-            observer=observer,
+        return SceneInputs(
+            Prompts(scene.positive or empty, scene.negative or empty),
+            picture=scene.pictures.at if shot is None else shot.picture,
+            faces=self._token_masks(scene),
             shot=shot,
-            smooth_seams=self.pictures.is_video,
+            smooth_seams=scene.pictures.is_video,
         )
-        return loop.run(self.windows[windows_done:], motion)
 
 
 def _check_embeds(embeds: AudioEmbeds, expected: int) -> None:
@@ -190,14 +217,22 @@ def _all_finite(features: Tensor) -> bool:
     return True
 
 
-def _check_source(pictures: Pictures, denoise: float, edit_mask: Tensor | None) -> None:
-    if pictures.is_video or (denoise == 1 and edit_mask is None):
+def _check_source(scenes: Sequence[Scene], denoise: float, edit_mask: Tensor | None) -> None:
+    if denoise == 1 and edit_mask is None:
         return
     found = f"denoise is {denoise:g}" if denoise < 1 else "edit_mask is connected"
-    raise UserError(
-        f"{found}, but there is one picture and no source video to keep: connect a video to `source_video`, or "
-        f"{'set denoise to 1' if denoise < 1 else 'disconnect edit_mask'}."
-    )
+    instead = "set denoise to 1" if denoise < 1 else "disconnect edit_mask"
+    if not scenes[0].pictures.is_video:
+        raise UserError(
+            f"{found}, but there is one picture and no source video to keep: connect a video to `source_video`, or "
+            f"{instead}."
+        )
+    for wish in (scene.wish for scene in scenes if scene.wish is not None):
+        if wish.image is not None:
+            raise UserError(
+                f"{found}, but the scene at {wish.start:g} s has a picture of its own in place of the source video, "
+                f"which is to be kept: disconnect its image, or {instead}."
+            )
 
 
 def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:

@@ -62,6 +62,19 @@ class Pictures:
         self._position = -1
         self._current: Frame | None = None
 
+    def of_another(self, image: Tensor) -> Pictures:
+        """Another picture for the same video.
+
+        Args:
+            image: `[1, H, W, C]` in 0 … 1.
+
+        Raises:
+            UserError: see `__init__`.
+        """
+        from ..video_io.read.image_frames import ImageFrames
+
+        return Pictures(ImageFrames(image, self._frame_rate), self._frame_rate, self._frames, self.size)
+
     @property
     def is_video(self) -> bool:
         """Whether there is more than one picture."""

@@ -48,6 +48,22 @@ class Prompts:
     negative: Conditioning
 
 
+@dataclass(frozen=True)
+class SceneInputs:
+    """What all windows of a scene see."""
+
+    prompts: Prompts
+    picture: Callable[[int], Tensor]
+    """The picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size. It is asked for in rising
+    order."""
+    faces: Tensor | None
+    """Whose face each token of a latent frame is, `[regions, S]` (see `masks.token_masks`); None with one speaker."""
+    shot: SourceShot | None = None
+    """Of the source video, which the video keeps; None to make everything anew."""
+    smooth_seams: bool = False
+    """Nothing may jump where windows meet (see `seams.py`), for source videos."""
+
+
 class Observer(Protocol):
     """Is told how far the sampling is; may raise to stop it."""
 
@@ -68,12 +84,16 @@ class FinishedWindow:
     """`[1, 16, T, H/8, W/8]`, as given to the VAE."""
 
 
-def window_seed(seed: int, window: int) -> int:
-    """A seed of its own for every window, so that any window can be sampled again alone."""
-    return int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0])
+def window_seed(seed: int, window: Window) -> int:
+    """A seed of its own for every window, so that any window can be sampled again alone.
+
+    It knows the scene's start and the window's place since the cut, and nothing before it.
+    """
+    entropy = [seed, window.place, window.cut] if window.cut else [seed, window.place]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
-def window_noise(seed: int, window: int, shape: tuple[int, ...]) -> Tensor:
+def window_noise(seed: int, window: Window, shape: tuple[int, ...]) -> Tensor:
     """Gaussian noise for a window, made on the CPU so that it is the same on every device."""
     generator = torch.Generator("cpu").manual_seed(window_seed(seed, window))
     return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -112,44 +132,31 @@ class WindowLoop:
     def __init__(
         self,
         models: Models,
-        prompts: Prompts,
         settings: SamplerSettings,
         *,
-        picture: Callable[[int], Tensor],
+        scenes: Callable[[Window], SceneInputs],
         voices: Voices,
-        faces: Tensor | None,
         observer: Observer,
-        shot: SourceShot | None = None,
-        smooth_seams: bool = False,
-        noise: Callable[[int, tuple[int, ...]], Tensor] | None = None,
+        noise: Callable[[Window, tuple[int, ...]], Tensor] | None = None,
     ) -> None:
         """Prepare a run.
 
         Args:
-            picture: the picture at a frame of the video, `[1, H, W, 3]` in 0 … 1 at the video's size. It is asked for
-                in rising order.
-            faces: whose face each token of a latent frame is, `[regions, S]` (see `masks.token_masks`); None with one
-                speaker.
-            shot: of the source video, which the video keeps; None to make everything anew.
-            smooth_seams: nothing may jump where windows meet (see `seams.py`), for source videos.
+            scenes: what the scene of a window shows; asked for once per scene, with the first window that is made.
             noise: noise for a window and a latent shape; None for `window_noise` with the seed.
         """
         self.models = models
-        self.prompts = prompts
         self.settings = settings
         self.keyframes = KeyframeEncoder(models.vae, models.clip_vision, settings.window_frames)
-        self.picture = picture
+        self.scenes = scenes
         self.voices = voices
-        self.faces = faces
         self.observer = observer
-        self.shot = shot
-        self.smooth_seams = smooth_seams
         self.noise = noise or (lambda window, shape: window_noise(settings.seed, window, shape))
         self.guider = InfiniteTalkGuider(models.model, settings.guidance)
         self.sampler = comfy.samplers.sampler_object(settings.sampler_name)
         self.sigmas = sigmas_for(models.model, settings)
         self._silent: Tensor | None = None
-        self._scene = -1
+        self._scene: tuple[int, SceneInputs] | None = None
         self._reference = torch.empty(0)
 
     def run(self, windows: Iterable[Window], motion: Tensor | None = None) -> Iterator[FinishedWindow]:
@@ -170,12 +177,11 @@ class WindowLoop:
 
     def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
         stop_if_interrupted()
-        source = None if self.shot is None else self.shot.window(window)
-        if window.scene != self._scene:
-            self._scene, self._reference = window.scene, self.picture(window.scene)
-        keyframe = self.keyframes.encode(self.picture(window.start))
+        scene = self._inputs(window)
+        source = None if scene.shot is None else scene.shot.window(window)
+        keyframe = self.keyframes.encode(scene.picture(window.start))
         motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
-        self.guider.set_window(self._conditions(window, keyframe), motion_latents)
+        self.guider.set_window(self._conditions(scene, window, keyframe), motion_latents)
         latent = self._denoise(window, keyframe.latent.shape, source)
         refuse_not_finite(latent, f"The model gave, in window {window.index + 1},", BASE_MODEL_OVERFLOWS)
         latent[:, :, : motion_latents.shape[2]] = motion_latents.to(latent)
@@ -185,11 +191,18 @@ class WindowLoop:
             device = self.models.model.load_device
             frames = match_colors(frames, self._reference, self.settings.color_correction, device)
         refuse_not_finite(frames, f"The VAE gave, in window {window.index + 1},", VAE_OVERFLOWS)
-        if self.smooth_seams and motion is not None:
+        if scene.smooth_seams and motion is not None:
             without_jump(frames[window.repeated :], motion)
         if source is not None:
             source.put_back(frames)
-        return FinishedWindow(window, frames[window.kept], frames[-self.settings.motion_frames :].clone(), latent)
+        next_motion = frames[: window.kept.stop][-self.settings.motion_frames :].clone()
+        return FinishedWindow(window, frames[window.kept], next_motion, latent)
+
+    def _inputs(self, window: Window) -> SceneInputs:
+        if self._scene is None or self._scene[0] != window.scene:
+            self._scene = window.scene, self.scenes(window)
+            self._reference = self._scene[1].picture(window.scene)
+        return self._scene[1]
 
     def _denoise(self, window: Window, shape: tuple[int, ...], source: ShotWindow | None) -> Tensor:
         """Noise, or a noisy source, to latent: `[1, 16, T, H/8, W/8]`."""
@@ -200,30 +213,30 @@ class WindowLoop:
             self.observer.step(window, step, denoised)
 
         return self.guider.sample(
-            self.noise(window.index, tuple(shape)),
+            self.noise(window, tuple(shape)),
             torch.zeros(shape) if source is None else self.models.vae.encode(source.video()),
             self.sampler,
             self.sigmas,
             denoise_mask=None if source is None else source.latent_mask(),
             callback=after_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=window_seed(self.settings.seed, window.index),
+            seed=window_seed(self.settings.seed, window),
         )
 
-    def _conditions(self, window: Window, keyframe: Keyframe) -> dict[str, Conditioning]:
+    def _conditions(self, scene: SceneInputs, window: Window, keyframe: Keyframe) -> dict[str, Conditioning]:
         """The conditionings of the passes that the guidance needs."""
         heard = self._project(self.voices.window(window, self.settings.end_padding))
         voice_per_slot = self.voices.latent_voice_per_slot(window)
         texts = {
-            TEXT_AUDIO: self.prompts.positive,
-            NEGATIVE_AUDIO: self.prompts.negative,
-            TEXT_SILENT: self.prompts.positive,
-            NEGATIVE_SILENT: self.prompts.negative,
+            TEXT_AUDIO: scene.prompts.positive,
+            NEGATIVE_AUDIO: scene.prompts.negative,
+            TEXT_SILENT: scene.prompts.positive,
+            NEGATIVE_SILENT: scene.prompts.negative,
         }
         return {
             name: with_window(texts[name], keyframe, self._silence(window))
             if name in (TEXT_SILENT, NEGATIVE_SILENT)
-            else with_window(texts[name], keyframe, heard, voice_per_slot, self.faces)
+            else with_window(texts[name], keyframe, heard, voice_per_slot, scene.faces)
             for name in self.guider.guidance.passes
         }
 

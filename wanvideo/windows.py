@@ -24,6 +24,8 @@ LATENT_STRIDE = 4
 
 EndPadding = Literal["silence", "mirror"]
 END_PADDINGS: tuple[EndPadding, ...] = get_args(EndPadding)
+Transition = Literal["cut", "continue"]
+TRANSITIONS: tuple[Transition, ...] = get_args(Transition)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ class Window:
     surplus: int
     """Trailing frames beyond the end of the scene or the video, sampled and dropped."""
     scene: int = 0
-    """First frame of the scene that the window belongs to."""
+    """First frame of the scene that the window belongs to: its picture and its prompt."""
+    cut: int = 0
+    """First frame since the last cut, where the motion began: nothing before it counts."""
+    place: int = 0
+    """Windows between that cut and this one."""
 
     @property
     def kept(self) -> slice:
@@ -78,29 +84,41 @@ def check_window(window_frames: int, motion_frames: int) -> None:
         )
 
 
-def plan_windows(frames: int, window_frames: int, motion_frames: int, cuts: Sequence[int] = ()) -> list[Window]:
+def plan_windows(
+    frames: int, window_frames: int, motion_frames: int, cuts: Sequence[int] = (), continued: Sequence[int] = ()
+) -> list[Window]:
     """Cover `frames` video frames with windows that overlap by `motion_frames`.
 
     Window 0 covers `0 … window_frames - 1`; window k starts at `k · (window_frames - motion_frames)`. At each scene
-    cut this begins again, so that no window mixes two scenes.
+    this begins again, so that no window mixes two scenes.
 
     Args:
-        cuts: frames at which a new scene begins, rising, each above 0.
+        cuts: frames at which a scene begins with a cut, that is without motion frames; each above 0.
+        continued: frames at which a scene begins that goes on from the motion frames before it; each at least
+            `motion_frames` after the last cut, and none of them a cut.
 
     Raises:
         UserError: see `check_window`.
     """
     check_window(window_frames, motion_frames)
-    step = window_frames - motion_frames
     windows: list[Window] = []
-    for scene, end in pairwise([0, *(cut for cut in cuts if cut < frames), frames]):
-        count = 1 + max(0, -(-(end - scene - window_frames) // step))
-        for k in range(count):
-            start = scene + k * step
-            repeated = motion_frames if k else 0
+    place = cut = 0
+    for scene, end in pairwise([*sorted({0, *(start for start in (*cuts, *continued) if start < frames)}), frames]):
+        goes_on = scene in continued
+        place, cut = (place, cut) if goes_on else (0, scene)
+        for start in _starts(scene - motion_frames if goes_on else scene, end, window_frames, motion_frames):
+            repeated = motion_frames if place else 0
             surplus = max(0, start + window_frames - end)
-            windows.append(Window(len(windows), start, window_frames, repeated, surplus, scene))
+            windows.append(Window(len(windows), start, window_frames, repeated, surplus, scene, cut, place))
+            place += 1
     return windows
+
+
+def _starts(first: int, end: int, window_frames: int, motion_frames: int) -> range:
+    """Where the windows of a scene start whose first one starts at `first`."""
+    step = window_frames - motion_frames
+    count = 1 + max(0, -(-(end - first - window_frames) // step))
+    return range(first, first + count * step, step)
 
 
 def audio_window(

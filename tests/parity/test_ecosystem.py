@@ -27,12 +27,13 @@ def test_one_progress_bar_over_all_windows_with_the_users_preview(models, monkey
     import comfy.utils
     from comfy.cli_args import LatentPreviewMethod, args
     from infinitetalk.nodes.progress import SamplingProgress
+    from infinitetalk.wanvideo.resume.share import Share
 
     shown = []
     monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda *seen, **_: shown.append(seen[:3]))
     job = make_job(models)
-    list(job.run(SamplingProgress(None, job.model, len(job.windows), job.settings.steps, 0)))
+    list(job.run(SamplingProgress(None, job.model, Share(job))))
     assert [done for done, _, _ in shown] == [1, 2, 3, 4, 5, 6]
     assert {total for _, total, _ in shown} == {6}
     for _, _, (kind, image, _) in shown:

@@ -20,9 +20,10 @@ from ..support.golden_job import FRAMES, Nobody, with_lora
 
 
 def fingerprint(job) -> str:
-    from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint
+    """What its first window is known by."""
+    from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint, window_keys
 
-    return job_fingerprint(job)
+    return f"{job_fingerprint(job)} {window_keys(job)[0]}"
 
 
 def changed(job, **fields):
@@ -275,7 +276,7 @@ def test_who_has_which_slot_counts(job):
             first, second = second, first
         voices = Voices(rows, [row[:0] for row in rows], [first, second, ~(first & second)], Fraction(25))
         embeds = SimpleNamespace(digests=["one", "two", "three"])
-        facts = {"windows": job.windows, "pictures": job.pictures, "keeps_shot": False, "mask": None}
+        facts = {"windows": job.windows, "scene_of": job.scene_of, "keeps_shot": False, "mask": None}
         return window_keys(SimpleNamespace(voices=voices, embeds=embeds, **facts))
 
     assert keys(True) == keys(True)

@@ -72,7 +72,7 @@ def settings_of(variant):
 def run_variant(variant, golden, common, single, models):
     from infinitetalk.wanvideo.masks import half_masks, token_masks
     from infinitetalk.wanvideo.model.audio_patches import attach
-    from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop
+    from infinitetalk.wanvideo.sampling import Models, Prompts, SceneInputs, WindowLoop
     from infinitetalk.wanvideo.voices import Voices
     from infinitetalk.wanvideo.windows import plan_windows
 
@@ -82,15 +82,14 @@ def run_variant(variant, golden, common, single, models):
     pixels = source.float() / 255
     clip = FixedClip(single["clip_fea"], golden["clip_offset"])
     patched = attach(models.model, models.infinitetalk, 1.0, two_speakers=masks is not None)
+    prompts = Prompts([(padded(single["context"]), {})], [(padded(single["context_null"]), {})])
     loop = WindowLoop(
         Models(patched, models.infinitetalk, models.vae, clip),
-        Prompts([(padded(single["context"]), {})], [(padded(single["context_null"]), {})]),
         settings_of(variant),
-        picture=lambda frame: pixels[min(frame, len(pixels) - 1)][None],
+        scenes=lambda _: SceneInputs(prompts, lambda frame: pixels[min(frame, len(pixels) - 1)][None], masks),
         voices=Voices(voices, [voice[:0] for voice in voices], [], frame_rate=Fraction(25)),
-        faces=masks,
         observer=Nobody(),
-        noise=lambda window, shape: golden["noise"][window][None],
+        noise=lambda window, shape: golden["noise"][window.index][None],
     )
     windows = plan_windows(len(voices[0]), WINDOW_FRAMES, MOTION_FRAMES)
     return list(loop.run(windows)), clip

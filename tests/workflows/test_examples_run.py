@@ -61,6 +61,7 @@ PROMISES = {
     "dubbing_keep_the_shot": TALK,
     "long_narration": TALK,
     "song": replace(TALK, sound="song.flac"),
+    "storyboard": TALK,
     "images_and_sound": Promise(LENGTH, size=(512, 512)),
     "text_to_video": Promise(LENGTH, fps=16.0, sound=None),
     "image_to_video": Promise(LENGTH, fps=16.0),
@@ -74,6 +75,9 @@ def small(file: Path) -> Prompt:
     for node in prompt.values():
         settings = {name for name, value in node["inputs"].items() if not isinstance(value, list)}
         node["inputs"].update({name: value for name, value in SMALL.items() if name in settings})
+    scenes = [node["inputs"] for node in prompt.values() if node["class_type"] == "InfiniteTalkScene"]
+    for number, scene in enumerate(scenes, start=1):  # within a second of speech
+        scene.update(start=SPEECH_SECONDS * number / (len(scenes) + 1), snap_to_pause=False)
     inputs_of(prompt, "SaveVideoWithAudio")["filename_prefix"] = f"tests/{uuid.uuid4().hex[:12]}"
     return prompt
 

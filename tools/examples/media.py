@@ -26,6 +26,8 @@ def write_media(folder: Path, seconds: float | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(PICTURE, folder / "face.png")
     face = Image.open(PICTURE).convert("RGB")
+    close = ImageOps.crop(face, (face.width // 8, face.height // 12, face.width // 8, face.height // 6))
+    close.resize(face.size).save(folder / "face_close.png")
     both = Image.new("RGB", (2 * face.width, face.height))
     both.paste(face, (0, 0))
     both.paste(face.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (face.width, 0))

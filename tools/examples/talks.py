@@ -57,6 +57,8 @@ class Talk:
     """Two speakers on one recording."""
     keep_shot: bool = False
     """Dubbing that changes nothing but the mouth."""
+    close_ups: tuple[float, float] | None = None
+    """Seconds from which on a second camera is seen, and the first one again."""
     app: bool = False
     """Offered as an app, too."""
     sampler: dict[str, Any] = field(default_factory=dict)
@@ -106,6 +108,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         mouth = {"layout": "boxes", "boxes": MOUTH_BOX, "follow": True}
         follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "The mouth, which may change", image=seen, **mouth))
         graph.connect(follow[0], sampler, "edit_mask")
+    scenes = _second_camera(graph, example.close_ups, seen, sampler) if example.close_ups else []
     add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
     graph.group("Video and speech" if example.dubbing else "Picture and speech", BLUE, [seen, *voices])
@@ -114,6 +117,9 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     graph.column(440)
     graph.group("Prompt", GOLD, prompts)
     graph.group("What the mouth follows", PURPLE, [*follow, embeds])
+    if scenes:
+        graph.column(400)
+        graph.group("Scenes", GREEN, scenes)
     graph.column(440)
     graph.group("Sampling", BLUE, [sampler])
     graph.column(460)
@@ -155,6 +161,15 @@ def _voices(graph: EditorGraph, example: Talk, voices: list[Node], embeds: Node)
     return []
 
 
+def _second_camera(graph: EditorGraph, close_ups: tuple[float, float], first: Node, sampler: Node) -> list[Node]:
+    """Cuts to another picture and back to the first; returns the nodes."""
+    other = graph.add("LoadImage", "Second camera", image="face_close.png")
+    close = graph.add("InfiniteTalkScene", "Scene 2: close-up", image=other, start=close_ups[0])
+    back = graph.add("InfiniteTalkScene", "Scene 3: as before", scenes=close, image=first, start=close_ups[1])
+    graph.connect(back, sampler, "scenes")
+    return [other, close, back]
+
+
 HEAD_AND_SHOULDERS = "A person looks into the camera and talks, head and shoulders, natural gestures, soft light."
 TALKS = (
     Talk("talking_picture", HEAD_AND_SHOULDERS, app=True),
@@ -194,5 +209,9 @@ TALKS = (
     Talk(
         "song", "A person sings into the camera, head and shoulders, expressive, soft light.", fast=True, song=True,
         sampler={"color_correction": 1.0}, prefix="InfiniteTalk/song", note_heights=(290, 250, 520),
+    ),
+    Talk(
+        "storyboard", HEAD_AND_SHOULDERS, fast=True, close_ups=(8.0, 16.0), sampler={"color_correction": 1.0},
+        prefix="InfiniteTalk/story", note_heights=(250, 220, 520),
     ),
 )  # fmt: skip

@@ -5,16 +5,17 @@ state that the next window needs are on the disk. Whatever was cut short in betw
 opening, where every file is checked against its size and CRC-32.
 
 Windows are known by a chain of keys: the chain hash of window k is the digest of the chain hash of window k-1 and of
-the key of window k. Runs whose chains begin alike share the pixels of these windows, so a run whose source video was
-changed from some frame on takes over what it has in common with a former run. To be able to start in the middle, the
-states of the last two windows and of every eighth are kept.
+the key of window k, and at every cut the chain begins anew. Equal chain hashes mean equal pixels, in whatever run and
+at whatever place: so a run takes over what others have finished, as links to the same files. To be able to start in
+the middle, the states of the last two windows and of every eighth are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,11 @@ from .file_lock import FileLock
 from .frame_reader import FrameReader
 from .manifest import MANIFEST_NAME, Manifest, RunSpec, SavedState, WindowRecord
 from .run_folders import folder_unusable, state_path, touch_run, window_path
-from .run_search import RunPlan, open_run
+from .run_plan import RunPlan, WindowKeys
+from .run_search import open_run
+from .take_over import take_over
+
+log = logging.getLogger(__name__)
 
 KEEP_STATE_EVERY = 8
 """Every so many windows the state is kept for good.
@@ -65,7 +70,7 @@ class FrameStore:
         frame_rate: Fraction,
         frames: int,
         resume: bool,
-        window_keys: Sequence[str] | None = None,
+        window_keys: WindowKeys | None = None,
         limits: RunLimits | None = None,
     ) -> FrameStore:
         """Go on with a run that was begun, take over what agrees of another one, or begin anew.
@@ -78,9 +83,8 @@ class FrameStore:
             frame_rate: frames per second.
             frames: length of the finished video.
             resume: False always begins anew, and replaces the run that would have gone on.
-            window_keys: for each window a text that covers what decides its pixels beyond the fingerprint and the
-                windows before it (its sound, its keyframe, its number of frames); then `fingerprint` must not cover
-                those. None: the fingerprint covers everything.
+            window_keys: how the windows are known; then `fingerprint` must not cover what they do. None: the
+                fingerprint covers everything.
             limits: what is kept of runs that are of no use for this job; None clears nothing.
 
         Raises:
@@ -124,7 +128,7 @@ class FrameStore:
 
     def state(self) -> dict[str, Tensor] | None:
         """What was given with the last window, bit for bit; None where no window goes on from it."""
-        if not self._manifest.windows or self.complete:
+        if self.complete or self._plan.begins_chain(self.windows_done):
             return None
         from safetensors.torch import load
 
@@ -153,6 +157,28 @@ class FrameStore:
                 "or more there and queue the same graph again to go on."
             ) from error
         self._let_others_read_when_complete()
+
+    def take_over(self) -> int:
+        """Take over the windows that come next and that other runs have finished by now; returns how many.
+
+        Raises:
+            UserError: another machine has taken the run over; the store is as it was before.
+        """
+        if self.complete:
+            return 0
+        try:
+            manifest = take_over(self.folder.parent, self.folder, self._plan, self._manifest)
+            if manifest == self._manifest:
+                return 0
+            self._refuse_if_lost()
+            manifest.save(self.folder)
+        except OSError as error:  # what others have is a help, and not needed
+            log.warning("Could not take over windows of other runs into %s: %s", self.folder, error)
+            return 0
+        taken = len(manifest.windows) - self.windows_done
+        self._manifest = manifest
+        self._let_others_read_when_complete()
+        return taken
 
     def iter_frames(
         self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None

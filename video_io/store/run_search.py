@@ -1,31 +1,27 @@
-"""Which run folder a job gets: one to go on with, one that begins with windows of another, or a new one.
+"""Which run folder a job gets, and what is in it by then.
 
-All runs of one fingerprint (the same models and settings) are looked at, and of each the windows at its beginning whose
-chain hashes are those that the job would have. In the order of how many that are:
+All runs of one fingerprint (the same models and settings) are looked at. The job's own run, that is the same size, rate
+and length with no other window in it, is continued in its folder; where there are several, the one with the most
+windows. A folder that another job has locked is passed over. Without one, the job begins in a new folder. What comes
+next, and other runs have finished, is linked into it (see `take_over.py`).
 
-- the job's own run, that is the same size, rate and length with no other window in it, is continued in its folder;
-- another one, say of a shorter sound, is a donor: a new folder begins with hard links to its windows;
-- without any, the job begins in a new folder.
-
-A folder that another job has locked is passed over. Before any of that is believed, the files are read: a window counts
-only with its size and CRC-32, and the last one only with the state from which the next can go on.
+Before any of that is believed, the files are read: a window counts only with its size and CRC-32, and the last one only
+with the state from which the next can go on, if that needs one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UserError
-from ..durable import crc32_of_file, flush_folder, make_folder
+from ..durable import make_folder
 from .environment import FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
-from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest, next_chain_hash
+from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest
 from .run_folders import (
     claim,
     clean_old_runs,
@@ -38,6 +34,8 @@ from .run_folders import (
     touch_run,
     window_path,
 )
+from .run_plan import RunPlan
+from .take_over import is_whole, take_over
 
 log = logging.getLogger(__name__)
 
@@ -48,37 +46,6 @@ STATE_SHARE = 1 / 8
 STATE_FRAMES = 100
 """Room for the states of the last two windows, counted in 8-bit frames: 2 states of 9 frames with 4 bytes per value
 are as large as 72, with 13 frames about 100."""
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """The run that a job wants. `window_keys` as in `FrameStore.open`."""
-
-    spec: RunSpec
-    window_keys: Sequence[str] | None = None
-
-    def chain_hash(self, window: int, hash_before: str | None) -> str:
-        """Chain hash of window `window`, after that of the window before it (None: it is the first)."""
-        whole_run = f"{window} of {self.spec.frames} frames"
-        key = whole_run if self.window_keys is None else self.window_keys[window]
-        return next_chain_hash(hash_before or self.spec.first_chain_hash(), key)
-
-    def common_windows(self, manifest: Manifest) -> int:
-        """How many windows at the beginning of `manifest` have the pixels that this plan asks for."""
-        chain_hash = None
-        common = 0
-        for record in manifest.windows[: None if self.window_keys is None else len(self.window_keys)]:
-            chain_hash = self.chain_hash(common, chain_hash)
-            if record.chain_hash != chain_hash:
-                break
-            common += 1
-        if manifest.spec.frames != self.spec.frames and manifest.complete and common == len(manifest.windows):
-            common = max(0, common - 1)  # the last window of a finished video may have been cut to its length
-        return common
-
-    def goes_on(self, manifest: Manifest) -> bool:
-        """Whether `manifest` is of this very run, so that its folder can be continued."""
-        return manifest.spec == self.spec and self.common_windows(manifest) == len(manifest.windows)
 
 
 def open_run(
@@ -103,12 +70,11 @@ def open_run(
     if limits is not None:
         _make_room(root, plan, limits)
     candidates = [
-        (plan.common_windows(manifest), plan.goes_on(manifest), folder)
+        (len(manifest.windows), folder)
         for folder in run_folders(root, plan.spec.fingerprint)
-        if (manifest := load_manifest(folder)) is not None and (resume or plan.goes_on(manifest))
+        if (manifest := load_manifest(folder)) is not None and plan.goes_on(manifest)
     ]
-    # The most windows first; among equals a run that can be continued where it is.
-    for _, _, folder in sorted(candidates, key=lambda candidate: candidate[:2], reverse=True):
+    for _, folder in sorted(candidates, key=lambda candidate: candidate[0], reverse=True):
         lock = claim(folder, patient=True)
         if lock is None:
             log.info("The run %s belongs to another job now", folder)
@@ -118,35 +84,40 @@ def open_run(
         except BaseException:
             lock.release()
             raise
-        if opened is None or opened[0] != folder:  # of no use, or only a donor
-            lock.release()
         if opened is not None:
             return opened
-    return _begin(root, plan)
+        lock.release()
+    return _begin(root, plan, resume)
 
 
 def _make_room(root: Path, plan: RunPlan, limits: RunLimits) -> None:
-    """Clear old runs, but none that has windows for `plan`, and finished ones as far as the disk is short."""
-    useful: dict[Path, int] = {}  # frames that the plan can have from each
+    """Clear old runs, but none that has windows for `plan` or the video that it is a share of, and finished ones as far
+    as the disk is short."""
+    useful: list[Path] = []
+    frames_there: dict[str, int] = {}  # of every window that the plan can have
     for folder in run_folders(root, plan.spec.fingerprint):
         manifest = load_manifest(folder)
-        if manifest is not None and (windows := plan.common_windows(manifest)):
-            useful[folder] = manifest.cut(windows).frames_done
-    room_bytes = _needed_bytes(plan.spec, max(useful.values(), default=0))
+        if manifest is None:
+            continue
+        wanted = plan.wanted(manifest)
+        frames_there |= {record.chain_hash: record.frames for record in wanted}
+        if wanted or plan.is_related(manifest):
+            useful.append(folder)
+    room_bytes = _needed_bytes(plan.spec, sum(frames_there.values()))
     clean_old_runs(root, limits.max_age_days, limits.max_total_bytes, keep=useful, room_bytes=room_bytes)
 
 
-def good_windows(folder: Path, manifest: Manifest) -> int:
+def good_windows(folder: Path, manifest: Manifest, plan: RunPlan) -> int:
     """How many windows at the beginning are whole and can be gone on from. Reads every file once."""
     good = 0
     for window, record in enumerate(manifest.windows):
         size_bytes = record.frames * manifest.spec.frame_bytes
-        if not _is_whole(window_path(folder, window), size_bytes, record.crc32):
+        if not is_whole(window_path(folder, window), size_bytes, record.crc32):
             break
         good = window + 1
     if good == len(manifest.windows) and manifest.complete:
         return good
-    while good > 0 and not _has_state(folder, manifest, good - 1):
+    while not plan.begins_chain(good) and not _has_state(folder, manifest, good - 1):
         good -= 1
     return good
 
@@ -175,34 +146,28 @@ def _needed_bytes(spec: RunSpec, frames_done: int) -> int:
 def _open_claimed(
     root: Path, folder: Path, lock: FileLock, plan: RunPlan, resume: bool
 ) -> tuple[Path, FileLock, Manifest] | None:
-    """Use a run folder that is locked by us; None when there is nothing in it for this plan."""
+    """Go on in a run folder that is locked by us; None when it is not this run's any more, or must stay as it is."""
     manifest = load_manifest(folder)  # again: it may have grown before we had the lock
-    if manifest is None:
+    if manifest is None or not plan.goes_on(manifest):
         return None
-    goes_on = plan.goes_on(manifest)
-    wanted = manifest if goes_on else manifest.cut(plan.common_windows(manifest))
-    if resume and wanted.windows:
-        size_gb = wanted.frames_done * wanted.spec.frame_bytes / 1e9
-        log.info("Checking %d finished windows (%.1f GB) in %s", len(wanted.windows), size_gb, folder)
-    good = wanted.cut(good_windows(folder, wanted) if resume else 0)
-    if lost := len(wanted.windows) - len(good.windows) if resume else 0:
-        level = logging.WARNING if goes_on else logging.INFO  # of another run's windows only some have their state
-        log.log(level, "%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
-    if goes_on and (good == manifest or not has_readers(folder)):
-        check_disk(root, plan.spec, good.frames_done)
-        return _go_on(folder, lock, manifest, good)
-    if not good.windows:
+    if resume and manifest.windows:
+        size_gb = manifest.frames_done * manifest.spec.frame_bytes / 1e9
+        log.info("Checking %d finished windows (%.1f GB) in %s", len(manifest.windows), size_gb, folder)
+    good = manifest.cut(good_windows(folder, manifest, plan) if resume else 0)
+    if lost := len(manifest.windows) - len(good.windows) if resume else 0:
+        log.warning("%d windows at the end of %s are damaged or cannot be gone on from", lost, folder)
+    if good != manifest and has_readers(folder):
         return None
-    return _take_over(root, folder, plan, good)
-
-
-def _go_on(folder: Path, lock: FileLock, manifest: Manifest, good: Manifest) -> tuple[Path, FileLock, Manifest]:
     if good != manifest:
         good.save(folder)
     delete_own_files(folder, keep=file_names(folder, good))
+    now = take_over(root, folder, plan, good) if resume and not good.complete else good
+    if now != good:
+        now.save(folder)
+    check_disk(root, plan.spec, now.frames_done)
     touch_run(folder)
-    log.info("Going on in %s: %d of %d frames are there", folder, good.frames_done, good.spec.frames)
-    return folder, lock, good
+    log.info("Going on in %s: %d of %d frames are there", folder, now.frames_done, now.spec.frames)
+    return folder, lock, now
 
 
 def file_names(folder: Path, manifest: Manifest) -> set[str]:
@@ -215,24 +180,13 @@ def file_names(folder: Path, manifest: Manifest) -> set[str]:
     return names
 
 
-def _begin(root: Path, plan: RunPlan) -> tuple[Path, FileLock, Manifest]:
-    check_disk(root, plan.spec, 0)
-    manifest = Manifest(plan.spec)
+def _begin(root: Path, plan: RunPlan, resume: bool) -> tuple[Path, FileLock, Manifest]:
     with _new_folder(root, plan) as (folder, lock):
+        manifest = Manifest(plan.spec)
+        if resume:
+            manifest = take_over(root, folder, plan, manifest)
+        check_disk(root, plan.spec, manifest.frames_done)
         manifest.save(folder)
-    return folder, lock, manifest
-
-
-def _take_over(root: Path, donor: Path, plan: RunPlan, good: Manifest) -> tuple[Path, FileLock, Manifest]:
-    """A new run that begins with the windows `good` of `donor`; the files are shared where the disk can."""
-    check_disk(root, plan.spec, good.frames_done)
-    manifest = Manifest(plan.spec, good.windows)
-    with _new_folder(root, plan) as (folder, lock):
-        for name in sorted(file_names(donor, good) - {MANIFEST_NAME, BACKUP_NAME}):
-            _link_or_copy(donor / name, folder / name)
-        flush_folder(folder)
-        manifest.save(folder)
-    log.info("Took over the first %d windows of %s", len(good.windows), donor)
     return folder, lock, manifest
 
 
@@ -249,27 +203,6 @@ def _new_folder(root: Path, plan: RunPlan) -> Iterator[tuple[Path, FileLock]]:
         raise
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Share the file by a hard link; copy it where the file system has none (FAT, exFAT)."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        with target.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
 def _has_state(folder: Path, manifest: Manifest, window: int) -> bool:
     state = manifest.windows[window].state
-    return state is not None and _is_whole(state_path(folder, window), state.size_bytes, state.crc32)
-
-
-def _is_whole(path: Path, size_bytes: int, crc32: int) -> bool:
-    try:
-        whole = path.stat().st_size == size_bytes and crc32_of_file(path) == crc32
-    except OSError as error:
-        log.warning("Cannot read %s: %s", path, error)
-        return False
-    if not whole:
-        log.warning("The file %s is damaged: its size or checksum is not the one in the manifest", path)
-    return whole
+    return state is not None and is_whole(state_path(folder, window), state.size_bytes, state.crc32)

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,13 +50,20 @@ class StoredVideo:
             is kept as it is, not copied.
         start: first frame.
         stop: the frame after the last one; None: all.
+        scenes: frames of the store at which a scene begins.
     """
 
     def __init__(
-        self, frames: FrameStore | FrameReader, sound: dict[str, Any] | None, start: int = 0, stop: int | None = None
+        self,
+        frames: FrameStore | FrameReader,
+        sound: dict[str, Any] | None,
+        start: int = 0,
+        stop: int | None = None,
+        scenes: Sequence[int] = (),
     ) -> None:
         self._frames = frames.reader() if isinstance(frames, FrameStore) else frames
         self._whole_sound = sound
+        self._scenes = tuple(scenes)
         self._start = start
         self._stop = len(self._frames) if stop is None else stop
         if not 0 <= self._start < self._stop <= len(self._frames):
@@ -68,12 +75,7 @@ class StoredVideo:
         """AUDIO from the first frame on; to the end of the sound, but of a trimmed view to its last frame."""
         if self._whole_sound is None or (self._start == 0 and self._stop == len(self._frames)):
             return self._whole_sound
-        sample_rate = self._whole_sound["sample_rate"]
-        first, end = (
-            samples_of_frames(frame, sample_rate=sample_rate, frame_rate=self.get_frame_rate())
-            for frame in (self._start, self._stop)
-        )
-        return {**self._whole_sound, "waveform": self._whole_sound["waveform"][..., first:end]}
+        return sound_between(self._whole_sound, self._start, self._stop, self.get_frame_rate())
 
     def iter_frames(
         self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
@@ -104,6 +106,12 @@ class StoredVideo:
     def seams(self) -> list[int]:
         """Frames of this view at which another window of the sampler begins, in rising order."""
         inside = (first - self._start for first in self._frames.window_starts)
+        return [frame for frame in inside if 0 < frame < self.get_frame_count()]
+
+    @property
+    def scene_starts(self) -> list[int]:
+        """Frames of this view, after the first, at which a scene begins, in rising order."""
+        inside = (frame - self._start for frame in self._scenes)
         return [frame for frame in inside if 0 < frame < self.get_frame_count()]
 
     def get_bit_depth(self) -> int:
@@ -142,7 +150,7 @@ class StoredVideo:
         end = min(end, self.get_frame_count())
         if first >= end:
             return None
-        return type(self)(self._frames, self._whole_sound, self._start + first, self._start + end)
+        return type(self)(self._frames, self._whole_sound, self._start + first, self._start + end, self._scenes)
 
     def get_active_trim_window(self) -> tuple[float, float]:
         """No trim is left to apply to what `get_stream_source` gives: a view streams its own frames only."""
@@ -214,6 +222,15 @@ class StoredVideo:
         unmet = {name: wish for name, wish in wishes.items() if wish not in (None, 8, "auto", "sRGB")}
         if unmet:
             log.warning("Saved as 8-bit BT.709; not supported here: %s", unmet)
+
+
+def sound_between(sound: dict[str, Any], start: int, stop: int | None, frame_rate: Fraction) -> dict[str, Any]:
+    """The share of an AUDIO that belongs to the frames `start … stop - 1` (None: to its end); shares add up to it."""
+    first, end = (
+        None if frame is None else samples_of_frames(frame, sample_rate=sound["sample_rate"], frame_rate=frame_rate)
+        for frame in (start, stop)
+    )
+    return {**sound, "waveform": sound["waveform"][..., first:end]}
 
 
 def _delete(path: Path, frames: FrameReader) -> None:

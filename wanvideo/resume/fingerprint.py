@@ -7,29 +7,30 @@ some pieces spread over it are taken, which any training, merging, LoRA or conve
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfyui_version
 import torch
 
 from ..job import TalkingVideoJob
+from ..scenes import Scene
 from ..source_shot import frames_of
 from ..windows import Window
 from .digest import Digester
 
-FORMAT = 3
+FORMAT = 4
 """Raise this when a change of ours changes pixels: finished windows of older releases are then made anew."""
 
 
 def job_fingerprint(job: TalkingVideoJob) -> str:
-    """What all windows of a job share: models and patches, prompts, settings; not the sound, picture and length."""
+    """What all windows of a job share: models and patches, settings; not the sound, the scenes and the length."""
     clip = job.clip_vision
     versions = [FORMAT, torch.__version__, comfyui_version.__version__]
     models = [job.model, job.infinitetalk, job.vae.patcher, None if clip is None else clip.patcher]
     types = [job.model.model_dtype(), getattr(job.model.model, "manual_cast_dtype", None), job.vae.vae_dtype]
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
-    prompts = [job.positive, job.negative, job.speaker_masks]
-    # A picture whole; of a source video every window's frame is in the window's key.
-    pictures = [job.pictures.size, job.pictures.source_size, job.embeds.fps, job.pictures.at(0)]
-    return Digester().digest([versions, models, types, clip_picture, job.settings, prompts, pictures]).hex()
+    shape = [job.speaker_masks, job.pictures.size, job.embeds.fps]
+    return Digester().digest([versions, models, types, clip_picture, job.settings, shape]).hex()
 
 
 def window_keys(job: TalkingVideoJob) -> list[str]:
@@ -37,19 +38,32 @@ def window_keys(job: TalkingVideoJob) -> list[str]:
 
     The sound counts by what was put in (see `AudioEmbeds.digests`), never by numbers that a GPU has computed of it.
     """
-    return [_window_key(job, window) for window in job.windows]
+    keys = {}
+    for window in job.windows:
+        if window.scene not in keys:
+            keys[window.scene] = _scene_key(job.scene_of(window))
+    return [_window_key(job, window, keys[window.scene]) for window in job.windows]
 
 
-def _window_key(job: TalkingVideoJob, window: Window) -> str:
-    """The window's place, the voices that it hears, and what it sees of the source.
+def _scene_key(scene: Scene) -> bytes:
+    """A scene's prompts, and its picture whole; of a source video only the frame that it begins with."""
+    pictures = scene.pictures
+    return Digester().digest([scene.positive, scene.negative, pictures.source_size, pictures.at(scene.start)])
 
-    A voice counts as a whole: every embedding has heard all of its sound.
+
+def _window_key(job: TalkingVideoJob, window: Window, scene_key: bytes) -> str:
+    """The window's place, the voices that it hears, and what it sees of its picture or of the source.
+
+    Its number in the video does not count: scenes may come and go before it. A voice counts as a whole: every embedding
+    has heard all of its sound.
     """
     voices = job.voices.voice_per_slot_in(window)  # [W, slots]
     sources = [*job.embeds.digests, "a listener who stays silent"]
     heard = [sources[voice] for voice in voices.unique().tolist()]
+    pictures = job.scene_of(window).pictures
     seen = frames_of(window) if job.keeps_shot else [window.start]
-    parts = [window, voices, heard, len(job.voices) == 1, [job.pictures.key(frame) for frame in seen]]
+    parts = [replace(window, index=0), voices, heard, len(job.voices) == 1, scene_key]
+    parts.append([pictures.key(frame) for frame in seen])
     if job.mask is not None:
-        parts.append([job.mask.key(job.pictures.source_index(frame)) for frame in seen])
+        parts.append([job.mask.key(pictures.source_index(frame)) for frame in seen])
     return Digester().digest(parts).hex()

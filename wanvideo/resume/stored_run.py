@@ -18,10 +18,10 @@ from ...video_io.pixels import to_8_bit
 from ...video_io.store.environment import run_limits
 from ...video_io.store.frame_store import FrameStore
 from ...video_io.store.growing_video import GrowingVideo
-from ..job import TalkingVideoJob
 from ..model.vae_tiles import is_out_of_memory
-from ..sampling import FinishedWindow, Observer
-from .fingerprint import job_fingerprint, window_keys
+from ..sampling import FinishedWindow, Observer, WindowLoop
+from .fingerprint import job_fingerprint
+from .share import Share
 
 log = logging.getLogger(__name__)
 
@@ -29,62 +29,73 @@ Say = Callable[[str], None]  # shows the user a sentence
 
 
 def sample_to_disk(
-    job: TalkingVideoJob,
+    share: Share,
     runs: Path,
     *,
     resume: bool,
     say: Say,
-    observer: Callable[[int], Observer],
+    observer: Callable[[], Observer],
     growing: GrowingVideo | None = None,
 ) -> FrameStore:
-    """Sample all windows of a job that are still to be made.
+    """Sample all windows of a job, or of its share, that are still to be made.
 
     Args:
-        job: the video.
+        share: the windows.
         runs: folder of all runs.
         resume: False makes everything anew.
         say: is given a sentence when windows are taken over, and when the user stops the job.
-        observer: makes the observer of the sampling, given how many windows are done; called if one is to be made.
+        observer: makes the observer of the sampling; called if a window is to be made.
         growing: a video to watch meanwhile, which is given each window when it is finished.
 
     Returns:
-        The store with every frame of the video.
+        The store with every frame of the share.
 
     Raises:
         UserError: something failed in the middle; the sentence says what is kept and how to go on. An error in the
             first window stays what it is.
     """
-    height, width = job.pictures.size
+    height, width = share.job.pictures.size
     with FrameStore.open(
         runs,
-        job_fingerprint(job),
+        job_fingerprint(share.job),
         width=width,
         height=height,
-        frame_rate=job.embeds.frame_rate,
-        frames=job.embeds.frames,
+        frame_rate=share.job.embeds.frame_rate,
+        frames=share.frames,
         resume=resume,
-        window_keys=window_keys(job),
+        window_keys=share.keys(),
         limits=run_limits(),
     ) as store:
-        done, total = store.windows_done, len(job.windows)
+        done, total = store.windows_done, len(share.own)
         if done:
             ending = ": all done" if store.complete else ""
             say(f"Resumed at window {min(done + 1, total)} of {total}{ending}")
         if not store.complete:
-            follow = growing.follow if growing else _ignore
-            follow(store)
-            state = store.state()
-            windows = job.run(observer(done), done, None if state is None else state["motion"])
-            for finished in _explained(windows, store, total, say, growing):
-                store.append(to_8_bit(finished.frames), {"motion": finished.motion})
-                follow(store)
-                log.info("InfiniteTalk: window %d of %d is done", finished.window.index + 1, total)
-                del finished  # its frames are on disk
+            if growing:
+                growing.follow(store)
+            loop = share.job.loop(observer())
+            while not store.complete:
+                _sample_until_others_have_more(share, store, loop, say, growing, take_over=resume)
         return store
 
 
-def _ignore(store: FrameStore) -> None:
-    """Nobody watches."""
+def _sample_until_others_have_more(
+    share: Share, store: FrameStore, loop: WindowLoop, say: Say, growing: GrowingVideo | None, *, take_over: bool
+) -> None:
+    """Sample window after window into the store, until all is done or another run has what comes next."""
+    total = len(share.own)
+    state = store.state()
+    windows = loop.run(share.own[store.windows_done :], None if state is None else state["motion"])
+    for finished in _explained(windows, store, total, say, growing):
+        store.append(to_8_bit(finished.frames), {"motion": finished.motion})
+        log.info("InfiniteTalk: window %d of %d is done", store.windows_done, total)
+        del finished  # its frames are on disk
+        taken = store.take_over() if take_over else 0
+        if growing:
+            growing.follow(store)
+        if taken:
+            say(f"Took over {taken} windows that another job has finished: {store.windows_done} of {total} are done")
+            return
 
 
 def _explained(

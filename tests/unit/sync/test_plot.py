@@ -115,6 +115,13 @@ def test_seams_are_marked_at_their_time(seams: list[int]):
     assert marks_stand_at(marked_columns(picture, plot.SEAM), seams, 350)
 
 
+def test_scenes_are_marked_and_no_seam_is_judged_there():
+    report = of_face(0, seams=[81, 153, 225], scenes=[153, 400])
+    picture = levels(plot.draw(report))
+    assert marks_stand_at(marked_columns(picture, plot.SCENE), [153], 350)
+    assert marks_stand_at(marked_columns(picture, plot.SEAM), [81, 225], 350)
+
+
 def test_a_seam_at_which_the_picture_jumps_is_red():
     spoken = voice(14, 1)
     images = talking(spoken.opening(350, 25))

@@ -61,7 +61,14 @@ def test_what_a_readme_links_in_the_repository_is_there(page: Path):
 
 
 def test_the_models_of_the_readme_are_those_of_the_talking_examples():
-    for name in ("talking_picture", "talking_picture_lightx2v", "two_speakers", "dubbing", "long_narration"):
+    for name in (
+        "talking_picture",
+        "talking_picture_lightx2v",
+        "two_speakers",
+        "dubbing",
+        "long_narration",
+        "storyboard",
+    ):
         graph = (ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
         urls = set(re.findall(r'"url": "([^"]+)"', graph))
         assert urls, name

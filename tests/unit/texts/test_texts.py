@@ -111,7 +111,15 @@ def test_a_number_in_an_english_text_is_also_in_the_chinese_one(schemas: dict[st
 def test_categories_and_own_socket_types_have_chinese_names(schemas: dict[str, Any]):
     from infinitetalk.nodes import sockets
 
-    own = {kind.io_type for kind in (sockets.Wav2Vec, sockets.InfiniteTalkModel, sockets.InfiniteTalkAudio)}
+    own = {
+        kind.io_type
+        for kind in (
+            sockets.Wav2Vec,
+            sockets.InfiniteTalkModel,
+            sockets.InfiniteTalkAudio,
+            sockets.InfiniteTalkScenes,
+        )
+    }
     used = {put.io_type for schema in schemas.values() for put in [*schema.inputs, *schema.outputs]}
     assert own <= used
     main = chinese("main.json")

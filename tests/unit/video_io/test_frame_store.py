@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.store.environment import RunLimits
 from infinitetalk.video_io.store.frame_store import KEEP_STATE_EVERY
+from infinitetalk.video_io.store.run_plan import WindowKeys
 
 from ...support.known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, names, open_store
 
@@ -55,8 +57,8 @@ def test_two_jobs_never_share_an_unfinished_run(tmp_path):
         add_windows(first, 2)
         with open_store(tmp_path) as second:
             assert second.folder != first.folder
-            assert second.windows_done == 0
-            add_windows(second, 1)
+            assert second.windows_done == 2, "what the first has finished is linked"
+            add_windows(second, 3)
         add_windows(first)
         assert np.array_equal(frames_of(first), PIXELS[:FRAMES])
 
@@ -111,40 +113,32 @@ def test_states_of_the_last_two_windows_and_of_every_eighth_are_kept(tmp_path):
 
 def test_a_longer_sound_takes_over_the_windows_it_shares(tmp_path):
     keys = [f"sound {window}" for window in range(30)]
-    with open_store(tmp_path, frames=140, window_keys=keys[:20]) as store:
+    with open_store(tmp_path, frames=140, window_keys=WindowKeys(keys=keys[:20])) as store:
         add_windows(store)
         short = store.folder
     changed = [*keys[:18], *(f"other {window}" for window in range(18, 30))]
-    with open_store(tmp_path, frames=200, window_keys=changed) as store:
+    with open_store(tmp_path, frames=200, window_keys=WindowKeys(keys=changed)) as store:
         # Windows 0 to 17 agree; the nearest state to go on from is the one after window 15.
         assert store.folder != short
         assert store.windows_done == 16
         assert store.state()["step"] == 15
         add_windows(store)
         assert np.array_equal(frames_of(store), PIXELS[:200])
-    with open_store(tmp_path, frames=140, window_keys=keys[:20]) as store:
+    with open_store(tmp_path, frames=140, window_keys=WindowKeys(keys=keys[:20])) as store:
         assert store.complete
         assert np.array_equal(frames_of(store), PIXELS[:140])
 
 
-def test_the_last_window_of_a_finished_video_is_not_taken_over_since_it_may_be_cut(tmp_path):
-    keys = [f"sound {window}" for window in range(30)]
-    with open_store(tmp_path, frames=2 * WINDOW + 3, window_keys=keys) as store:
-        add_windows(store)
-    with open_store(tmp_path, frames=10 * WINDOW, window_keys=keys) as store:
-        assert store.windows_done == 2
-
-
 def test_windows_taken_over_are_never_written_over(tmp_path):
     keys = [f"sound {window}" for window in range(30)]
-    with open_store(tmp_path, frames=140, window_keys=keys) as store:
+    with open_store(tmp_path, frames=140, window_keys=WindowKeys(keys=keys)) as store:
         add_windows(store)
     first = store.folder / "window-00000.rgb"
-    with open_store(tmp_path, frames=200, window_keys=keys) as longer:
+    with open_store(tmp_path, frames=200, window_keys=WindowKeys(keys=keys)) as longer:
         shared = longer.folder / "window-00000.rgb"
     shared.write_bytes(shared.read_bytes()[:-1])  # damages the file that both runs share
     damaged = first.read_bytes()
-    with open_store(tmp_path, frames=200, window_keys=keys) as longer:
+    with open_store(tmp_path, frames=200, window_keys=WindowKeys(keys=keys)) as longer:
         assert longer.windows_done == 0
         longer.append(PIXELS[100 : 100 + WINDOW], {})
         assert np.array_equal(frames_of(longer), PIXELS[100 : 100 + WINDOW])
@@ -207,3 +201,104 @@ def test_paths_with_spaces_and_other_scripts_work(tmp_path):
         add_windows(store)
     with open_store(root) as store:
         assert np.array_equal(frames_of(store), PIXELS[:FRAMES])
+
+
+SCENES = {"a": 3, "b": 2, "c": 2}  # windows of each
+KEYS = [f"{scene} {window}" for scene, count in SCENES.items() for window in range(count)]
+CUTS = {3, 5}
+
+
+def open_share(root, share: slice | None = None, keys: list[str] = KEYS, **more):
+    """A store of the three scenes, or of some of their windows."""
+    share = share or slice(0, len(keys))
+    frames = WINDOW * len(keys[share])
+    return open_store(root, frames=frames, window_keys=WindowKeys(keys=keys, cuts=CUTS, share=share), **more)
+
+
+def make(store, share: slice, count: int = 100) -> None:
+    """Append windows with the pixels that they have in the whole video."""
+    while not store.complete and store.windows_done < count:
+        window = share.start + store.windows_done
+        store.append(PIXELS[window * WINDOW : (window + 1) * WINDOW], {"step": torch.tensor(window)})
+
+
+A, B, C = slice(0, 3), slice(3, 5), slice(5, 7)
+
+
+def test_the_whole_takes_over_the_scenes_of_any_runs_without_a_copy(tmp_path):
+    folders = []
+    for share in (C, A, B):
+        with open_share(tmp_path, share) as store:
+            make(store, share)
+            folders.append(store.folder)
+    with open_share(tmp_path) as whole:
+        assert whole.complete
+        assert np.array_equal(frames_of(whole), PIXELS[: 7 * WINDOW])
+        assert all(path.stat().st_nlink == 2 for path in whole.folder.glob("window-*"))
+    assert whole.folder not in folders
+
+
+def test_a_run_that_is_being_written_gives_what_it_has_and_again_when_it_has_more(tmp_path):
+    with open_share(tmp_path, A) as first, open_share(tmp_path, B) as second:
+        make(first, A, 1)
+        with open_share(tmp_path) as whole:
+            assert whole.windows_done == 1
+            assert whole.state()["step"] == 0
+            make(second, B)
+            assert whole.take_over() == 0, "the first scene is not finished"
+            make(first, A)
+            assert whole.take_over() == 4
+            assert whole.state() is None, "the next one begins with a cut"
+            make(whole, slice(0, 7))
+            assert np.array_equal(frames_of(whole), PIXELS[: 7 * WINDOW])
+    with open_share(tmp_path, C) as last:
+        assert last.complete, "a part takes over from the whole"
+        assert np.array_equal(frames_of(last), PIXELS[5 * WINDOW : 7 * WINDOW])
+
+
+def test_a_scene_is_gone_on_with_only_from_a_window_whose_state_is_there(tmp_path):
+    with open_share(tmp_path, A) as part:
+        make(part, A, 2)
+        (part.folder / "state-00001.safetensors").unlink()
+        with open_share(tmp_path) as whole:
+            assert whole.windows_done == 1
+            assert whole.state()["step"] == 0
+
+
+def test_a_damaged_window_of_another_run_is_not_taken_over(tmp_path):
+    for share in (A, B):
+        with open_share(tmp_path, share) as part:
+            make(part, share)
+    file = part.folder / "window-00001.rgb"
+    data = bytearray(file.read_bytes())
+    data[3] ^= 1
+    file.unlink()
+    file.write_bytes(data)
+    with open_share(tmp_path) as whole:
+        assert whole.windows_done == 4
+        make(whole, slice(0, 7))
+        assert np.array_equal(frames_of(whole), PIXELS[: 7 * WINDOW])
+    assert file.read_bytes() == data
+
+
+def test_a_scene_that_changed_leaves_the_others_as_they_were(tmp_path):
+    with open_share(tmp_path) as whole:
+        make(whole, slice(0, 7))
+    changed = [key.replace("b", "other") for key in KEYS]
+    with open_share(tmp_path, keys=changed) as whole:
+        assert whole.windows_done == 3
+        assert whole.state() is None
+        make(whole, slice(0, 7), 5)
+        assert whole.take_over() == 2
+        assert whole.complete
+
+
+def test_runs_of_the_same_video_are_kept_while_a_part_of_it_is_made(tmp_path):
+    for share in (A, B):
+        with open_share(tmp_path, share) as part:
+            make(part, share)
+    del part
+    with open_share(tmp_path, C, limits=RunLimits(max_age_days=-1, max_total_bytes=0)) as part:
+        make(part, C)
+    with open_share(tmp_path) as whole:
+        assert whole.complete

@@ -1,0 +1,133 @@
+"""A talking video in scenes from a list: when, which picture, which prompt.
+
+Copy this file and `api_client.py` beside it.
+
+    python storyboard.py talking_picture.json scenes.csv talk.mp4 --server http://127.0.0.1:8188 \
+        --file Speech.audio=speech.wav --set "InfiniteTalk Sampler.seed=7"
+
+`scenes.csv` (UTF-8) has a line for each scene, in the order of time, the first one at 0. An empty picture or prompt is
+the one before; the fourth column may be `continue` in place of a cut:
+
+    time,picture,prompt
+    0,wide.png,A woman talks to the camera in a bright studio.
+    0:12.5,close.png,A close-up of a woman talking.
+    0:31,wide.png,
+    0:40,,The woman laughs and goes on talking.,continue
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import api_client
+from api_client import ComfyError, Graph
+
+TRANSITIONS = ("cut", "continue")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the list."""
+
+    seconds: float
+    picture: str
+    prompt: str
+    transition: str = "cut"
+
+
+def read_list(text: Iterable[str]) -> list[Line]:
+    """Read the list.
+
+    Raises:
+        ComfyError: a line that cannot be read, or no first scene at 0 with a picture.
+    """
+    rows = [row for row in csv.reader(text, skipinitialspace=True) if any(cell.strip() for cell in row)]
+    if rows and rows[0][0].strip().lower() == "time":
+        rows = rows[1:]
+    lines = [_line(row) for row in rows]
+    if not lines or lines[0].seconds != 0 or not lines[0].picture:
+        raise ComfyError("The list needs a first line at 0 with a picture, for example: 0,face.png,A person talks.")
+    return lines
+
+
+def _line(row: Sequence[str]) -> Line:
+    time, picture, prompt, transition = (*(cell.strip() for cell in row), "", "", "")[:4]
+    try:
+        seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(time.split(":"))))
+    except ValueError as error:
+        raise ComfyError(f"'{time}' is no time: write seconds or minutes:seconds, such as 75.5 or 1:15.5.") from error
+    if (transition or "cut") not in TRANSITIONS:
+        raise ComfyError(f"'{transition}' is no transition: write cut or continue, or leave it out.")
+    return Line(seconds, picture, prompt, transition or "cut")
+
+
+def put_scenes(graph: Graph, lines: Sequence[Line]) -> None:
+    """Make the scenes of a list in a graph with one InfiniteTalk Sampler, whose pictures are on the server."""
+    sampler = graph[_only(graph, "InfiniteTalkSampler")]["inputs"]
+    picture, prompt = (graph[sampler[name][0]]["inputs"] for name in ("image", "positive"))
+    picture["image"], prompt["text"] = lines[0].picture, lines[0].prompt or prompt["text"]
+    pictures = {lines[0].picture: sampler["image"]}
+    for number, line in enumerate(lines[1:], start=2):
+        scene = {"start": line.seconds, "snap_to_pause": True, "transition": line.transition}
+        if line.picture:
+            if line.picture not in pictures:  # each is loaded once, however often it is seen
+                pictures[line.picture] = _add(graph, "LoadImage", f"Picture {number}", image=line.picture)
+            scene["image"] = pictures[line.picture]
+        if line.prompt:
+            words = {"clip": prompt["clip"], "text": line.prompt}
+            scene["positive"] = _add(graph, "CLIPTextEncode", f"Prompt {number}", **words)
+        if "scenes" in sampler:
+            scene["scenes"] = sampler["scenes"]
+        sampler["scenes"] = _add(graph, "InfiniteTalkScene", f"Scene {number}", **scene)
+
+
+def _only(graph: Graph, kind: str) -> str:
+    found = [name for name, node in graph.items() if node["class_type"] == kind]
+    if len(found) != 1:
+        raise ComfyError(f"The graph has {len(found)} nodes {kind}, but one is needed.")
+    return found[0]
+
+
+def _add(graph: Graph, kind: str, title: str, **inputs: object) -> list[object]:
+    """Add a node; returns the link to its first output."""
+    name = f"storyboard {title}"
+    graph[name] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+    return [name, 0]
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graph", type=Path, help="a graph in the API format, such as talking_picture.json")
+    parser.add_argument("list", type=Path, help="when, which picture, which prompt")
+    parser.add_argument("target", type=Path, help="where the video goes")
+    parser.add_argument("--server", default="http://127.0.0.1:8188")
+    parser.add_argument("--file", action="append", default=[], metavar="NODE.INPUT=FILE", help="upload this file")
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="set this input")
+    options = parser.parse_args()
+    try:
+        graph = api_client.load_graph(options.graph)
+        with options.list.open(encoding="utf-8-sig", newline="") as opened:
+            lines = read_list(opened)
+        for place, _, value in (one.partition("=") for one in options.set):
+            api_client.put(graph, place, value)
+        server = api_client.ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
+        for place, _, value in (one.partition("=") for one in options.file):
+            api_client.put(graph, place, server.upload(Path(value)))
+        names = {line.picture for line in lines if line.picture}
+        there = {name: server.upload(options.list.parent / name) for name in sorted(names)}
+        put_scenes(graph, [replace(line, picture=there.get(line.picture, "")) for line in lines])
+        api_client.make_video(server, graph, options.target)
+    except (ComfyError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The run that a job wants: which windows, and how each of them is recognized in other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .manifest import Manifest, RunSpec, WindowRecord, next_chain_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowKeys:
+    """How the windows of a video are known.
+
+    Attributes:
+        keys: for each window of the whole video a text that covers what decides its pixels beyond the fingerprint and
+            the windows before it (its sound, its picture, its number of frames).
+        cuts: windows that need nothing of the ones before them, beside the first: the chain begins anew with each.
+        share: the windows that the run is about; None: all.
+    """
+
+    keys: Sequence[str]
+    cuts: Collection[int] = ()
+    share: slice | None = None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The run that a job wants. Without `known_by`, the fingerprint covers everything."""
+
+    spec: RunSpec
+    known_by: WindowKeys | None = None
+
+    @cached_property
+    def family(self) -> tuple[str, ...]:
+        """The chain hashes of all windows of the whole video that the run may be a share of."""
+        hashes: list[str] = []
+        if self.known_by is not None:
+            for index, key in enumerate(self.known_by.keys):
+                begins = index == 0 or index in self.known_by.cuts
+                hashes.append(next_chain_hash(self.spec.first_chain_hash() if begins else hashes[-1], key))
+        return tuple(hashes)
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...] | None:
+        """The chain hashes of the run's own windows; None where their number is not known."""
+        if self.known_by is None:
+            return None
+        return self.family if self.known_by.share is None else self.family[self.known_by.share]
+
+    def chain_hash(self, window: int, hash_before: str | None) -> str:
+        """Chain hash of window `window`, after that of the one before (None: it is the first); empty beyond the end."""
+        if self.hashes is not None:
+            return self.hashes[window] if window < len(self.hashes) else ""
+        return next_chain_hash(hash_before or self.spec.first_chain_hash(), f"{window} of {self.spec.frames} frames")
+
+    def begins_chain(self, window: int) -> bool:
+        """Whether window `window` of the run needs no state of the one before it."""
+        if self.known_by is None:
+            return window == 0
+        return window == 0 or window + self._first in self.known_by.cuts
+
+    def common_windows(self, manifest: Manifest) -> int:
+        """How many windows at the beginning of `manifest` are the first ones of this run."""
+        chain_hash = None
+        for common, record in enumerate(manifest.windows):
+            chain_hash = self.chain_hash(common, chain_hash)
+            if record.chain_hash != chain_hash:
+                return common
+        return len(manifest.windows)
+
+    def goes_on(self, manifest: Manifest) -> bool:
+        """Whether `manifest` is of this very run, so that its folder can be continued."""
+        return manifest.spec == self.spec and self.common_windows(manifest) == len(manifest.windows)
+
+    def wanted(self, manifest: Manifest) -> list[WindowRecord]:
+        """The windows of another run that are this run's, too, wherever they stand."""
+        common = self.common_windows(manifest)
+        return [record for at, record in enumerate(manifest.windows) if at < common or record.chain_hash in self._own]
+
+    def is_related(self, manifest: Manifest) -> bool:
+        """Whether another run has windows of the video that this run is a share of."""
+        return any(record.chain_hash in self._all for record in manifest.windows)
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return frozenset(self.hashes or ())
+
+    @cached_property
+    def _all(self) -> frozenset[str]:
+        return frozenset(self.family)
+
+    @property
+    def _first(self) -> int:
+        share = None if self.known_by is None else self.known_by.share
+        return 0 if share is None or share.start is None else share.start
