@@ -177,8 +177,7 @@ class WindowLoop:
 
     def _sample(self, window: Window, motion: Tensor | None) -> FinishedWindow:
         stop_if_interrupted()
-        scene = self._inputs(window)
-        source = None if scene.shot is None else scene.shot.window(window)
+        scene, source = self._seen(window)
         keyframe = self.keyframes.encode(scene.picture(window.start))
         motion_latents = keyframe.first_latent if motion is None else self.models.vae.encode(motion)
         self.guider.set_window(self._conditions(scene, window, keyframe), motion_latents)
@@ -198,11 +197,14 @@ class WindowLoop:
         next_motion = frames[: window.kept.stop][-self.settings.motion_frames :].clone()
         return FinishedWindow(window, frames[window.kept], next_motion, latent)
 
-    def _inputs(self, window: Window) -> SceneInputs:
-        if self._scene is None or self._scene[0] != window.scene:
-            self._scene = window.scene, self.scenes(window)
-            self._reference = self._scene[1].picture(window.scene)
-        return self._scene[1]
+    def _seen(self, window: Window) -> tuple[SceneInputs, ShotWindow | None]:
+        """What a window's scene shows, and what the window shows in the source, whose frames are read only once."""
+        known = self._scene
+        scene = known[1] if known is not None and known[0] == window.scene else self.scenes(window)
+        source = None if scene.shot is None else scene.shot.window(window)
+        if known is None or known[0] != window.scene:
+            self._scene, self._reference = (window.scene, scene), scene.picture(window.scene)
+        return scene, source
 
     def _denoise(self, window: Window, shape: tuple[int, ...], source: ShotWindow | None) -> Tensor:
         """Noise, or a noisy source, to latent: `[1, 16, T, H/8, W/8]`."""

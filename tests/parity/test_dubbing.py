@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,15 +18,15 @@ def eight_bit(frames: torch.Tensor) -> torch.Tensor:
     return to_8_bit(frames)
 
 
-def loop_of(job, **changes: Any):
-    """The loop that a job makes, and its windows."""
+def loop_of(job, noise: Any = None, **changes: Any):
+    """The loop that a job makes, with changes to what its scenes show, and its windows."""
     from infinitetalk.wanvideo import job as module
 
     made = []
 
     class Kept(module.WindowLoop):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, **changes})
+        def __init__(self, *args: Any, scenes: Any, **kwargs: Any) -> None:
+            super().__init__(*args, scenes=lambda w: replace(scenes(w), **changes), noise=noise, **kwargs)
             made.append(self)
 
     original, module.WindowLoop = module.WindowLoop, Kept
@@ -65,7 +66,7 @@ def test_sampling_starts_from_the_sources_own_latents_at_the_noise_of_the_first_
     images = source_video()
     noises = [torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     job = dubbing_job(models, images, denoise=0.5)
-    loop, windows = loop_of(job, noise=lambda window, shape: noises[window])
+    loop, windows = loop_of(job, noise=lambda window, shape: noises[window.index])
     loop.sampler = comfy.samplers.KSAMPLER(looking)
     list(windows)
     assert len(seen) == 2
@@ -132,9 +133,10 @@ def test_outside_of_the_mask_each_prediction_is_the_sources_latents(models):
 
     loop.observer = Watching()
     list(windows)
-    mask = loop.shot.window(job.windows[0]).latent_mask()
+    first = loop.scenes(job.windows[0]).shot.window(job.windows[0])
+    mask = first.latent_mask()
     assert 0 < mask.mean() < 1
-    source = models.model.model.process_latent_in(models.vae.encode(loop.shot.window(job.windows[0]).video()))
+    source = models.model.model.process_latent_in(models.vae.encode(first.video()))
     for index, denoised in seen:
         if index == 0:
             later = (mask == 0).expand_as(source)[:, :, 1:]
@@ -151,10 +153,7 @@ def test_each_frame_of_the_source_is_read_once_and_encoded_in_one_piece(models):
     frames = 14
     reads, encoded = [], []
     pictures = pictures_of(source_video(frames), frames=frames)
-    job = make_job(models, pictures=pictures, denoise=0.5)
-    job.embeds.frames = frames
-    job.embeds.features[0] = torch.randn(frames, 3, 64)
-    job.embeds.audible[0] = torch.ones(frames, dtype=torch.bool)
+    job = make_job(models, frames=frames, pictures=pictures, denoise=0.5)
     assert len(job.windows) == 4
     loop, windows = loop_of(job)
     own_at, own_encode = pictures.at, loop.models.vae.encode
@@ -191,7 +190,7 @@ def test_two_scenes_do_not_see_each_other(models):
     job = dubbing_job(models, images, denoise=0.3)
     assert [window.scene for window in job.windows] == [0, 4]
     loop, _ = loop_of(job)
-    shown = loop.shot.window(job.windows[0]).frames
+    shown = loop.scenes(job.windows[0]).shot.window(job.windows[0]).frames
     assert len(shown) == 5
     assert torch.equal(shown[4], shown[3])
     frames, _ = run(job)
@@ -205,6 +204,59 @@ def test_a_picture_in_place_of_a_video_gets_a_sentence(models, changes, named):
     changes = {"edit_mask": left_half()} if "mask" in changes else changes
     with pytest.raises(UserError, match=f"{named}.* no source video"):
         make_job(models, **changes)
+
+
+def long_job(models, wishes, frames: int = 14, **changes):
+    """A source video of 14 frames with scenes."""
+    pictures = pictures_of(source_video(frames), frames=frames)
+    return make_job(models, frames=frames, pictures=pictures, wishes=wishes, **changes)
+
+
+@pytest.mark.parametrize("changes", [{"denoise": 0.5}, {"edit_mask": left_half()}], ids=["denoise", "edit_mask"])
+def test_a_scene_with_its_own_picture_has_no_shot_to_keep_and_one_with_a_prompt_has(models, changes):
+    from infinitetalk.errors import UserError
+    from infinitetalk.wanvideo.scenes import SceneWish
+
+    words = [[torch.ones(1, 4, 4096), {}]]
+    own = SceneWish(start=0.36, image=torch.rand(1, 40, 48, 3), snap_to_pause=False)
+    with pytest.raises(UserError, match=r"the scene at 0\.36 s has a picture of its own"):
+        long_job(models, [own], **changes)
+    wish = SceneWish(start=0.36, positive=words, snap_to_pause=False)
+    plain, said = (run(long_job(models, [replace(wish, positive=one)], **changes))[0] for one in (None, words))
+    assert len(said) == len(plain) == 14
+    assert torch.equal(said[:9], plain[:9])
+    assert not torch.equal(said[9:], plain[9:])
+    if "edit_mask" in changes:
+        job = long_job(models, [wish], **changes)
+        source = eight_bit(torch.cat([job.pictures.at(frame) for frame in range(14)]))
+        outside = job.mask.at(0) == 0
+        assert torch.equal(eight_bit(said)[:, outside], source[:, outside])
+
+
+def test_a_scene_of_a_dubbed_video_that_goes_on_does_so_from_the_frames_before_it(models):
+    from infinitetalk.wanvideo.scenes import SceneWish
+
+    wish = SceneWish(start=0.24, transition="continue", snap_to_pause=False)
+    job = long_job(models, [wish], denoise=0.5)
+    assert [(w.start, w.repeated, w.surplus) for w in job.windows] == [(0, 0, 0), (4, 1, 3), (5, 1, 0), (9, 1, 0)]
+    finished = list(job.run(Steps()))
+    assert torch.equal(finished[1].motion, finished[1].frames[-1:])
+    clean = models.vae.encode(finished[1].motion)
+    assert torch.allclose(finished[2].latent[:, :, :1], clean, atol=1e-5)
+
+
+def test_a_cut_in_the_source_is_a_scene_beside_those_that_were_asked_for(models):
+    from infinitetalk.wanvideo.scenes import SceneWish
+
+    images = source_video(14)
+    images[4:] = 1 - images[4:] * 0.2
+    images[:4] *= 0.3
+    pictures = pictures_of(images, frames=14)
+    wish = SceneWish(start=0.36, positive=[[torch.ones(1, 4, 4096), {}]], snap_to_pause=False)
+    job = make_job(models, frames=14, pictures=pictures, wishes=[wish], denoise=0.5)
+    assert [scene.start for scene in job.scenes] == [0, 4, 9]
+    assert [window.scene for window in job.windows] == [0, 4, 9]
+    assert len(run(job)[0]) == 14
 
 
 @pytest.mark.parametrize("denoise", [0.0, 0.04, 1.01, -1.0, float("nan")])
@@ -231,6 +283,7 @@ def test_where_windows_of_a_source_video_meet_nothing_jumps(models):
     frames, _ = run(dubbing_job(models))
     assert torch.equal(frames, smooth)
     picture, _ = run(make_job(models))
-    loop, windows = loop_of(make_job(models))
-    assert not loop.smooth_seams
+    plain = make_job(models)
+    loop, windows = loop_of(plain)
+    assert not loop.scenes(plain.windows[0]).smooth_seams
     assert torch.equal(torch.cat([finished.frames for finished in windows]), picture)

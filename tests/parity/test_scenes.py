@@ -7,7 +7,17 @@ import dataclasses
 import pytest
 import torch
 
-from ..support.golden_job import FRAMES, Nobody
+from ..support.golden_job import Nobody
+from ..support.two_window_job import make_job
+
+FRAMES = 14
+
+
+@pytest.fixture
+def job(models):
+    """One step and one pass: what counts here is what goes into a window."""
+    prompt = [[torch.randn(1, 4, 4096, generator=torch.Generator().manual_seed(4)), {}]]
+    return make_job(models, frames=FRAMES, steps=1, positive=prompt)
 
 
 def wishes(*starts: float, pictures=(), **more):
@@ -40,68 +50,68 @@ def counted(job, monkeypatch) -> list[int]:
 
 def test_two_pictures_that_alternate_are_encoded_once_each(job, monkeypatch):
     own = job.pictures.at(0)
-    story = dataclasses.replace(job, wishes=wishes(0.4, 0.8, 1.2, pictures=[other_picture(), own, other_picture()]))
+    story = dataclasses.replace(job, wishes=wishes(0.16, 0.32, 0.48, pictures=[other_picture(), own, other_picture()]))
     assert len({window.cut for window in story.windows}) == 4
     lengths = counted(story, monkeypatch)
     frames_of(story)
-    assert lengths.count(17) == 2
+    assert lengths.count(5) == 2
 
 
 def test_a_scene_is_the_same_whatever_stands_before_it(job):
-    story = dataclasses.replace(job, wishes=wishes(0.4, 0.8, pictures=[other_picture(), job.pictures.at(0)]))
+    story = dataclasses.replace(job, wishes=wishes(0.16, 0.32, pictures=[other_picture(), job.pictures.at(0)]))
     changed = dataclasses.replace(
         job,
-        pictures=job.pictures.of_another(torch.rand(1, 64, 64, 3)),
+        pictures=job.pictures.of_another(torch.rand(1, 32, 32, 3)),
         positive=None,
-        wishes=wishes(0.2, 0.8, pictures=[other_picture(), job.pictures.at(0)], positive=job.positive),
+        wishes=wishes(0.08, 0.32, pictures=[other_picture(), job.pictures.at(0)], positive=job.positive),
     )
     one, other = frames_of(story), frames_of(changed)
-    assert torch.equal(one[20:], other[20:])
-    assert not torch.equal(one[:20], other[:20])
+    assert torch.equal(one[8:], other[8:])
+    assert not torch.equal(one[:8], other[:8])
 
 
 def test_keys_of_a_scene_are_the_same_whatever_stands_before_it(job):
     from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint, window_keys
 
-    story = dataclasses.replace(job, wishes=wishes(0.4, 0.8, pictures=[other_picture(), job.pictures.at(0)]))
+    story = dataclasses.replace(job, wishes=wishes(0.16, 0.32, pictures=[other_picture(), job.pictures.at(0)]))
     changed = dataclasses.replace(
         job,
         positive=None,
-        wishes=wishes(0.2, 0.8, pictures=[other_picture(), job.pictures.at(0)], positive=job.positive),
+        wishes=wishes(0.08, 0.32, pictures=[other_picture(), job.pictures.at(0)], positive=job.positive),
     )
     assert job_fingerprint(story) == job_fingerprint(changed)
     last = [
-        {key for key, w in zip(window_keys(one), one.windows, strict=True) if w.cut == 20} for one in (story, changed)
+        {key for key, w in zip(window_keys(one), one.windows, strict=True) if w.cut == 8} for one in (story, changed)
     ]
     assert last[0] == last[1] != set()
     assert len(set(window_keys(story)) & set(window_keys(changed))) == len(last[0])
     for other in (
-        wishes(0.4, 0.8, pictures=[other_picture(), other_picture()]),
-        wishes(0.4, 0.84, pictures=[other_picture(), job.pictures.at(0)]),
-        wishes(0.4, 0.8, pictures=[other_picture(), job.pictures.at(0)], positive=[[torch.ones(1, 4, 4096), {}]]),
+        wishes(0.16, 0.32, pictures=[other_picture(), other_picture()]),
+        wishes(0.16, 0.36, pictures=[other_picture(), job.pictures.at(0)]),
+        wishes(0.16, 0.32, pictures=[other_picture(), job.pictures.at(0)], positive=[[torch.ones(1, 4, 4096), {}]]),
     ):
         keys = window_keys(dataclasses.replace(job, wishes=other))
         assert not last[0] & set(keys)
 
 
 def test_a_scene_that_goes_on_starts_from_the_frames_before_it(job, monkeypatch):
-    story = dataclasses.replace(job, wishes=wishes(0.96, pictures=[other_picture()], transition="continue"))
+    story = dataclasses.replace(job, wishes=wishes(0.24, pictures=[other_picture()], transition="continue"))
     first, second, *_ = story.windows[1:]
-    assert (first.surplus, second.start, second.repeated) == (5, 19, 5)
+    assert (first.surplus, second.start, second.repeated) == (3, 5, 1)
     given = []
     encode = story.vae.encode
     monkeypatch.setattr(story.vae, "encode", lambda pixels: given.append(pixels) or encode(pixels))
     frames = frames_of(story)
     assert len(frames) == FRAMES
-    motion = [pixels for pixels in given if len(pixels) == 5]
-    assert torch.equal(motion[1], frames[19:24])
+    motion = [pixels for pixels in given if len(pixels) == 1]
+    assert torch.equal(motion[1], frames[5:6])
 
 
 def test_colors_are_those_of_the_scenes_own_picture(job):
     settings = dataclasses.replace(job.settings, color_correction=1.0)
-    dark, light = torch.rand(1, 64, 64, 3) * 0.2, 0.7 + torch.rand(1, 64, 64, 3) * 0.3
+    dark, light = torch.rand(1, 32, 32, 3) * 0.2, 0.7 + torch.rand(1, 32, 32, 3) * 0.3
     pictures = job.pictures.of_another(dark)
-    story = dataclasses.replace(job, settings=settings, pictures=pictures, wishes=wishes(0.8, pictures=[light]))
+    story = dataclasses.replace(job, settings=settings, pictures=pictures, wishes=wishes(0.32, pictures=[light]))
     frames = frames_of(story)
-    assert float(frames[:20].mean()) == pytest.approx(float(dark.mean()), abs=0.05)
-    assert float(frames[20:].mean()) == pytest.approx(float(light.mean()), abs=0.05)
+    assert float(frames[:8].mean()) == pytest.approx(float(dark.mean()), abs=0.05)
+    assert float(frames[8:].mean()) == pytest.approx(float(light.mean()), abs=0.05)

@@ -21,8 +21,8 @@ class Steps:
         self.seen.append((window.index, step))
 
 
-def make_job(models, model=None, voices=1, **changes):
-    """Two windows of five frames at 32 × 32."""
+def make_job(models, model=None, voices=1, frames=FRAMES, **changes):
+    """Two windows of five frames at 32 × 32, more of them with more frames."""
     from infinitetalk.video_io.read.image_frames import ImageFrames
     from infinitetalk.wanvideo.job import TalkingVideoJob
     from infinitetalk.wanvideo.pictures import Pictures
@@ -32,24 +32,24 @@ def make_job(models, model=None, voices=1, **changes):
     settings = {"seed": 3, "steps": 3, "shift": 3.0, "text_cfg": 1.0, "audio_cfg": 1.0}
     settings |= {"window_frames": WINDOW_FRAMES, "motion_frames": MOTION_FRAMES}
     settings |= {name: changes.pop(name) for name in list(changes) if name in SamplerSettings.__dataclass_fields__}
-    audio = torch.randn(FRAMES, 3, 64, generator=generator)
+    audio = torch.randn(frames, 3, 64, generator=generator)
     image = torch.rand(1, 32, 32, 3, generator=generator)
-    features = [audio, *(torch.randn(FRAMES, 3, 64, generator=generator) for _ in range(voices - 1))]
+    features = [audio, *(torch.randn(frames, 3, 64, generator=generator) for _ in range(voices - 1))]
     embeds = SimpleNamespace(
         features=features,
         silence=[voice[:1] for voice in features],
-        audible=[torch.ones(FRAMES, dtype=torch.bool)] * voices,
+        audible=[torch.ones(frames, dtype=torch.bool)] * voices,
         digests=[f"voice {index}" for index in range(voices)],
         fps=25.0,
         frame_rate=Fraction(25),
-        frames=FRAMES,
+        frames=frames,
     )
     fields = {
         "model": model or models.model,
         "infinitetalk": models.infinitetalk,
         "embeds": embeds,
         "vae": models.vae,
-        "pictures": Pictures(ImageFrames(image, Fraction(25)), Fraction(25), FRAMES, (32, 32)),
+        "pictures": Pictures(ImageFrames(image, Fraction(25)), Fraction(25), frames, (32, 32)),
         "settings": SamplerSettings(**settings),
     }
     return TalkingVideoJob(**{**fields, **changes})
