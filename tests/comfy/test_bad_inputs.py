@@ -64,6 +64,9 @@ def prompt(client: ComfyClient, folders: SimpleNamespace, picture: Path, tmp_pat
     model = model.relative_to(folders.models / "diffusion_models").as_posix()
     add(prompt, "merged", "InfiniteTalkMergedModelLoader", {"model": model, "weight_dtype": "default"})
     add_dubbing(client, prompt, tmp_path)
+    scene = {"image": loaded, "start": 0.04, "snap_to_pause": False, "transition": "cut"}
+    add(prompt, "scene", "InfiniteTalkScene", scene)
+    prompt[sampled[0]]["inputs"]["scenes"] = ["scene", 0]
     return prompt
 
 

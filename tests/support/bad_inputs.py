@@ -40,6 +40,8 @@ ONE_FOR_EACH = {"masks": ("mask of 5",), "edit_mask": ("mask of 5",)}
 """Objects that may be taken by an input besides: a mask for each face, or for each frame of the video."""
 SAY_WHAT_THEY_FOUND = ("SaveVideoWithAudio", "InfiniteTalkSyncPlot", "InfiniteTalkSpeakerMasks")
 """Nodes that tell in their report what was odd about pixels or sound, or that only take a picture's size."""
+LEFT_TO_THE_NEXT = ("InfiniteTalkScene",)
+"""Nodes whose objects the node looks into that takes their output."""
 OURS = ("InfiniteTalk", "SaveVideoWithAudio")
 """How the names of our nodes begin."""
 CORE_TURNS_NULL_INTO = ("BOOLEAN", "STRING")  # false, and the text None
@@ -111,7 +113,8 @@ class Corpus:
     def graph(self, case: Case) -> Prompt:
         """What the case's node needs, the node itself with the value in place, and an end."""
         prompt: Prompt = {}
-        open_nodes = [case.node]
+        last = self._taker(case.node) if self.prompt[case.node]["class_type"] in LEFT_TO_THE_NEXT else case.node
+        open_nodes = [last]
         while open_nodes:
             node = open_nodes.pop()
             inputs = dict(self.prompt[node]["inputs"])
@@ -124,9 +127,13 @@ class Corpus:
             named = case.kind == "object"
             value = case.value if named else json.dumps(case.value)
             prompt["any"] = {"class_type": "AnyValue", "inputs": {"value": value, "named": named}}
-        if not self.described[prompt[case.node]["class_type"]]["output_node"]:
-            prompt["sink"] = {"class_type": "AnySink", "inputs": {"value": [case.node, 0]}}
+        if not self.described[prompt[last]["class_type"]]["output_node"]:
+            prompt["sink"] = {"class_type": "AnySink", "inputs": {"value": [last, 0]}}
         return prompt
+
+    def _taker(self, node: str) -> str:
+        """The node that takes another one's output."""
+        return next(name for name, taker in self.prompt.items() if [node, 0] in taker["inputs"].values())
 
     def run(self, case: Case) -> Result:
         """Queue the case and judge what comes of it."""
