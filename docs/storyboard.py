@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -59,8 +60,10 @@ def _line(row: Sequence[str]) -> Line:
     time, picture, prompt, transition = (*(cell.strip() for cell in row), "", "", "")[:4]
     try:
         seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(time.split(":"))))
-    except ValueError as error:
-        raise ComfyError(f"'{time}' is no time: write seconds or minutes:seconds, such as 75.5 or 1:15.5.") from error
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ComfyError(f"'{time}' is no time: write seconds or minutes:seconds, such as 75.5 or 1:15.5.")
     if (transition or "cut") not in TRANSITIONS:
         raise ComfyError(f"'{transition}' is no transition: write cut or continue, or leave it out.")
     return Line(seconds, picture, prompt, transition or "cut")
@@ -69,8 +72,9 @@ def _line(row: Sequence[str]) -> Line:
 def put_scenes(graph: Graph, lines: Sequence[Line]) -> None:
     """Make the scenes of a list in a graph with one InfiniteTalk Sampler, whose pictures are on the server."""
     sampler = graph[_only(graph, "InfiniteTalkSampler")]["inputs"]
-    picture, prompt = (graph[sampler[name][0]]["inputs"] for name in ("image", "positive"))
-    picture["image"], prompt["text"] = lines[0].picture, lines[0].prompt or prompt["text"]
+    _inputs_of_source(graph, sampler, "image", "image")["image"] = lines[0].picture
+    if lines[0].prompt:
+        _inputs_of_source(graph, sampler, "positive", "text")["text"] = lines[0].prompt
     pictures = {lines[0].picture: sampler["image"]}
     for number, line in enumerate(lines[1:], start=2):
         scene = {"start": line.seconds, "snap_to_pause": True, "transition": line.transition}
@@ -79,7 +83,7 @@ def put_scenes(graph: Graph, lines: Sequence[Line]) -> None:
                 pictures[line.picture] = _add(graph, "LoadImage", f"Picture {number}", image=line.picture)
             scene["image"] = pictures[line.picture]
         if line.prompt:
-            words = {"clip": prompt["clip"], "text": line.prompt}
+            words = {"clip": _inputs_of_source(graph, sampler, "positive", "clip")["clip"], "text": line.prompt}
             scene["positive"] = _add(graph, "CLIPTextEncode", f"Prompt {number}", **words)
         if "scenes" in sampler:
             scene["scenes"] = sampler["scenes"]
@@ -91,6 +95,15 @@ def _only(graph: Graph, kind: str) -> str:
     if len(found) != 1:
         raise ComfyError(f"The graph has {len(found)} nodes {kind}, but one is needed.")
     return found[0]
+
+
+def _inputs_of_source(graph: Graph, sampler: dict[str, object], name: str, needed: str) -> dict[str, object]:
+    """Inputs of the node that feeds an input of the sampler, and has an input `needed` itself."""
+    link = sampler.get(name)
+    inputs = graph[link[0]]["inputs"] if isinstance(link, list) else {}
+    if needed not in inputs:
+        raise ComfyError(f"The list needs a node with an input '{needed}' before the sampler's '{name}': connect one.")
+    return inputs
 
 
 def _add(graph: Graph, kind: str, title: str, **inputs: object) -> list[object]:
@@ -123,7 +136,7 @@ def main() -> int:
         there = {name: server.upload(options.list.parent / name) for name in sorted(names)}
         put_scenes(graph, [replace(line, picture=there.get(line.picture, "")) for line in lines])
         api_client.make_video(server, graph, options.target)
-    except (ComfyError, OSError) as error:
+    except (ComfyError, OSError, csv.Error, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

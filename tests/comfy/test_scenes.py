@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from comfy_client import ComfyClient, JobResult, Prompt
+from environment import ROOT
 from evaluation import finished
-from talking_picture import find_node, inputs_of
+from PIL import Image, ImageOps
+from talking_picture import find_node, inputs_of, load_workflow, without_model
 
 from ..support import jobs, media
 from ..support.storyboard import other_picture, with_scenes
 
 SECONDS, FRAMES, RATE = 2.4, 60, 22_050
 STARTS = (0.8, 1.6)
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +38,17 @@ def prompt(client: ComfyClient, picture: Path, sound: Path) -> Prompt:
     prompt = jobs.small_prompt(client, picture, sound, steps=1, text_cfg=1.0, audio_cfg=1.0)
     inputs_of(prompt, "SaveVideoWithAudio")["crf"] = 0
     return prompt
+
+
+@pytest.fixture
+def storyboard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`docs/storyboard.py`, as users copy it beside `api_client.py`."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    spec = importlib.util.spec_from_file_location("storyboard_list", DOCS / "storyboard.py")
+    loaded = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, loaded)  # its dataclass looks there for its annotations
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def alternating(prompt: Prompt) -> Prompt:
@@ -69,6 +90,59 @@ def test_a_scene_that_goes_on_takes_the_motion_along(client, prompt):
     assert len(cut) == len(on) == FRAMES
     assert (cut[:at] == on[:at]).all()
     assert (cut[at] != on[at]).any()
+
+
+def test_a_list_becomes_a_video_in_scenes(client, server, prompt, picture, sound, tmp_path):
+    shutil.copyfile(picture, tmp_path / "wide.png")
+    with Image.open(picture) as opened:
+        ImageOps.invert(opened.convert("RGB")).save(tmp_path / "close up.png")
+    graph, target = tmp_path / "graph.json", tmp_path / "talk.mp4"
+    graph.write_text(json.dumps(prompt), encoding="utf-8")
+    (tmp_path / "scenes.csv").write_text("time,picture,prompt\n0,wide.png,\n0:00.8,close up.png,\n1.6, wide.png\n")
+    files = [graph, tmp_path / "scenes.csv", target, "--server", server.url, "--file", f"Speech.audio={sound}"]
+    made = subprocess.run(
+        [sys.executable, "-X", "utf8", DOCS / "storyboard.py", *files, "--set", "InfiniteTalk Sampler.seed=3"],
+        capture_output=True, encoding="utf-8", timeout=300, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    second, third = (int(frame) for frame in re.findall(r"^Scene [23] begins at .*?\(frame (\d+)\)", made.stderr, re.M))
+    frames = finished.decode(target).frames.astype(int)
+    assert len(frames) == FRAMES
+    assert np.abs(frames[third] - frames[0]).mean() < np.abs(frames[second] - frames[0]).mean() / 5
+
+
+def test_each_picture_of_a_list_is_loaded_once_and_an_empty_prompt_is_the_one_before(storyboard):
+    graph = load_workflow()
+    lines = ["0,a.png,One.", "", "0:12.5,b.png,Two.", "31, a.png,", "1:00:40,,Three, continue"]
+    storyboard.put_scenes(graph, storyboard.read_list(lines))
+    scenes = [node["inputs"] for node in graph.values() if node["class_type"] == "InfiniteTalkScene"]
+    assert [(s["start"], s["transition"]) for s in scenes] == [(12.5, "cut"), (31.0, "cut"), (3640.0, "continue")]
+    assert [graph[s["image"][0]]["inputs"]["image"] for s in scenes[:2]] == ["b.png", "a.png"]
+    assert "image" not in scenes[2]
+    assert ["positive" in s for s in scenes] == [True, False, True]
+    assert sum(node["class_type"] == "LoadImage" for node in graph.values()) == 2
+    chain = [s.get("scenes", [None])[0] for s in scenes]
+    assert chain == [None, "storyboard Scene 2", "storyboard Scene 3"]
+    assert inputs_of(graph, "InfiniteTalkSampler")["scenes"] == ["storyboard Scene 4", 0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([], "first line at 0"), (["1,a.png,"], "first line at 0"), (["0,,One."], "first line at 0"),
+        (["soon,a.png,"], "'soon' is no time"), (["0,a.png,", "nan,b.png,"], "'nan' is no time"),
+        (["0,a.png,", "1,b.png,,fade"], "'fade' is no transition"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_gets_a_sentence(storyboard, lines, sentence):
+    with pytest.raises(storyboard.ComfyError, match=sentence):
+        storyboard.read_list(lines)
+
+
+def test_a_list_with_prompts_for_a_graph_without_one_gets_a_sentence(storyboard):
+    graph = without_model(load_workflow(), "CLIPLoader")
+    with pytest.raises(storyboard.ComfyError, match="before the sampler's 'positive'"):
+        storyboard.put_scenes(graph, storyboard.read_list(["0,a.png,", "1,b.png,Two."]))
 
 
 REFUSED = [
