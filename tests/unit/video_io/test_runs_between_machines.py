@@ -15,7 +15,7 @@ from infinitetalk.video_io.store.run_folders import LOCK_NAME
 
 from ...support.conditions import wait_until
 from ...support.known_frames import FRAMES, PIXELS, add_windows, frames_of, open_store
-from ...support.machines import SILENCE, Machines, Order
+from ...support.machines import SILENCE, Machine, Machines, Order
 
 WINDOWS = 6  # of the whole video
 KINDS = ["none", "local"]
@@ -35,6 +35,11 @@ def assert_right_video(root: Path) -> None:
         assert np.array_equal(frames_of(store), PIXELS[:FRAMES])
 
 
+def has_a_window(machine: Machine) -> bool:
+    """Whether it has made a window, or linked one that another had made when it opened the job."""
+    return bool(machine.told("appended")) or machine.told("opened")[1:2] == [1]
+
+
 @pytest.mark.parametrize("locks", KINDS)
 def test_machines_that_open_a_job_at_the_same_moment_never_get_one_run(machines: Machines, tmp_path: Path, locks: str):
     for attempt in range(3):
@@ -42,7 +47,7 @@ def test_machines_that_open_a_job_at_the_same_moment_never_get_one_run(machines:
         root.mkdir()
         start = time.time() + 0.3
         opened = [machines.start(Order(str(root), f"m{n}", locks, at=start, windows=1)) for n in range(3)]
-        wait_until(lambda opened=opened: all(one.told("appended") for one in opened))
+        wait_until(lambda opened=opened: all(map(has_a_window, opened)))
         assert len({one.told("opened")[0] for one in opened}) == 3
         for one in opened:
             os.kill(one.pid, signal.SIGKILL)
