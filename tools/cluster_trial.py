@@ -30,6 +30,17 @@ def small_graph() -> dict[str, Any]:
     return graph
 
 
+def with_cuts(graph: dict[str, Any], *starts: float) -> dict[str, Any]:
+    """The graph with scenes that begin with a cut to the same picture at these seconds."""
+    sampler = inputs_of(graph, "InfiniteTalkSampler")
+    for number, start in enumerate(starts, 2):
+        inputs = {"image": sampler["image"], "start": start, "snap_to_pause": False, "transition": "cut"}
+        before = {"scenes": sampler["scenes"]} if "scenes" in sampler else {}
+        graph[f"scene {number}"] = {"class_type": "InfiniteTalkScene", "inputs": {**inputs, **before}}
+        sampler["scenes"] = [f"scene {number}", 0]
+    return graph
+
+
 def long_speech(file: Path, seconds: float) -> Path:
     """The demo's speech again and again."""
     import numpy as np

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import job_file
 import pytest
-from cluster_trial import KILL, Driver, keepers, kill_one, small_graph, talk_job, write_jobs
+from cluster_trial import (
+    KILL,
+    WINDOW_DONE,
+    Driver,
+    keepers,
+    kill_one,
+    small_graph,
+    talk_job,
+    with_cuts,
+    write_jobs,
+)
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
 from environment import ROOT
@@ -135,6 +145,26 @@ def test_given_servers_do_jobs_of_which_one_does_not_answer_and_ctrl_c_stops_all
     assert again.process.wait(200) == 0
     assert [line["id"] for line in again.results() if line["status"] == "done"] == ["quick", "slow"]
     assert again.done()["slow"]["windows"]["taken_over"] >= 1
+
+
+def test_a_split_video_is_that_of_one_go_and_no_window_is_made_twice(
+    tmp_path: Path, comfy_server: ComfyServer, cartoon_url: str, drivers: list[Driver]
+):
+    sound = media.write_speech(tmp_path, 4.0)
+    job = talk_job("scenes", sound, 4.0, 21, workflow=with_cuts(small_graph(), 1.0, 2.6))
+    said_before = len(comfy_server.log())
+    driver = Driver(write_jobs(tmp_path / "split", [job]), "--servers", cartoon_url, "--split", 4)
+    drivers.append(driver)
+    assert driver.process.wait(200) == 0, driver.stderr_file.read_text(encoding="utf-8")
+    (line,) = driver.results()
+    windows = line["windows"]
+    said = comfy_server.log()[said_before:]
+    assert windows["made"] == windows["total"] == len(WINDOW_DONE.findall(said))
+    assert "Part 4 of 4 is empty" in said  # there are three scenes
+
+    job["changes"]["InfiniteTalk Sampler.resume"] = False
+    in_one_go = reference(write_jobs(tmp_path / "one go", [job]), cartoon_url, "scenes", tmp_path / "one go")
+    assert Path(line["output"]).read_bytes() == in_one_go
 
 
 def test_without_any_server_that_answers_each_job_is_failed_with_a_sentence(tmp_path: Path, drivers: list[Driver]):

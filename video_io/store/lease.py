@@ -13,7 +13,8 @@ are counted, not seconds: while the storage itself stands still nobody looks, an
 Two who find the lease free write their records one after the other, wait, and read: the last one written holds it.
 That is Fischer's algorithm (L. Lamport, "A fast mutual exclusion algorithm", ACM TOCS 5(1), 1987, section 2), and
 right while a write takes less than `SETTLE_SECONDS`. A holder that had to stand still for longer finds out by `is_mine`
-before it writes.
+before it writes. Should it have stopped in the middle of a sign of life, that one takes the lease back when it goes
+on, and the other holder finds out: one of the two writes on, and both write the same frames.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_a_living_machine_keeps_its_run_however_long_a_window_takes_and_whatever
 
 
 @pytest.mark.parametrize("locks", KINDS)
-def test_a_machine_that_stood_still_finds_its_run_taken_and_writes_no_more(
+def test_of_a_machine_that_stood_still_and_the_one_that_took_its_run_one_writes_on(
     machines: Machines, tmp_path: Path, locks: str
 ):
     frozen = machines.start(Order(str(tmp_path), "frozen", locks, pause=0.3))
@@ -103,10 +103,13 @@ def test_a_machine_that_stood_still_finds_its_run_taken_and_writes_no_more(
     assert waited >= SILENCE
 
     os.kill(frozen.pid, signal.SIGCONT)
-    wait_until(lambda: frozen.told("refused"))
-    assert "taken over by another machine" in frozen.told("refused")[0]
-    assert "queue the same graph again" in frozen.told("refused")[0]
-    wait_until(lambda: heir.told("complete"))
+    wait_until(lambda: frozen.told("refused") or heir.told("refused"))
+    # Signs of life are slow here: it may have been stopped in the middle of one, which then takes the run back.
+    stopped, other = (frozen, heir) if frozen.told("refused") else (heir, frozen)
+    assert "taken over by another machine" in stopped.told("refused")[0]
+    assert "queue the same graph again" in stopped.told("refused")[0]
+    wait_until(lambda: other.told("complete"))
+    assert not other.told("refused")
     assert_right_video(tmp_path)
 
 
