@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from ..spool import Spool
-from .heap import give_back
+from .free_memory import give_back
 from .wav2vec_model import Encoder, EncoderLayer
 
 NEAR_FRAMES = 7_500  # five minutes at 25 fps

@@ -19,8 +19,8 @@ from .advanced import folds
 from .checked import CheckedNode
 from .feedback import progress_callback
 from .folders import temp_folder
-from .known import refusal
 from .sockets import CATEGORY, InfiniteTalkAudio, Wav2Vec
+from .validation import refusal
 from .wav2vec_models import LOAD_DEVICES, NO_MODEL, find_model, load_for_core, model_choices, register_model_folder
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from comfy_api.latest import io
 
 from ..errors import UserError
 from .checked import CheckedNode
-from .known import refusal
 from .sockets import CATEGORY, InfiniteTalkModel
+from .validation import refusal
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {"default": None, "fp8_e4m3fn": torch.float8_e4m3fn}
 FOLDERS = ("model_patches", "diffusion_models")
@@ -101,7 +101,7 @@ class InfiniteTalkModelLoader(CheckedNode):
 
 
 class InfiniteTalkMergedModelLoader(CheckedNode):
-    """Thin over `wanvideo.model.merged`."""
+    """Thin over `wanvideo.model.merged_checkpoint`."""
 
     LOOKED_UP = ("model",)
 
@@ -146,7 +146,7 @@ class InfiniteTalkMergedModelLoader(CheckedNode):
     def run(cls, model: str, weight_dtype: str) -> io.NodeOutput:
         """Load both parts."""
         from ..wanvideo.model.checkpoint import load_infinitetalk
-        from ..wanvideo.model.merged import load_base
+        from ..wanvideo.model.merged_checkpoint import load_base
 
         path = _find(model)
         weights = load_infinitetalk(path)

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..errors import UserError
 from .checked import CheckedNode
 from .feedback import say
-from .known import refusal
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
+from .validation import refusal
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds

@@ -25,8 +25,8 @@ from ..video_io.save.formats import FORMATS, format_named
 from ..video_io.save.prefix import check_template, expand_prefix
 from .advanced import folds
 from .checked import CheckedNode
-from .known import refusal
 from .sockets import CATEGORY
+from .validation import refusal
 
 if TYPE_CHECKING:
     from ..video_io.read.frame_source import FrameSource

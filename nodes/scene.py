@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..wanvideo.windows import TRANSITIONS, Transition
 from .checked import CheckedNode
-from .known import refusal
 from .sockets import CATEGORY, InfiniteTalkScenes
+from .validation import refusal
 
 if TYPE_CHECKING:
     from ..wanvideo.scenes import SceneWish

@@ -11,8 +11,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..audio.segments import EXAMPLE, parse_segments
 from .checked import CheckedNode
 from .folders import temp_folder
-from .known import refusal
 from .sockets import CATEGORY
+from .validation import refusal
 
 if TYPE_CHECKING:
     from ..audio.split import Part

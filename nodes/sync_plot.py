@@ -14,8 +14,8 @@ from ..errors import UserError
 from .checked import CheckedNode
 from .feedback import progress_callback, say
 from .folders import temp_folder
-from .known import refusal
 from .sockets import CATEGORY
+from .validation import refusal
 
 if TYPE_CHECKING:
     from ..video_io.read.audio_source import AudioSource

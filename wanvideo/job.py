@@ -20,7 +20,7 @@ from .guidance import Guidance
 from .masks import half_masks, token_masks
 from .model.audio_patches import attach
 from .model.base_model import check_base_model
-from .model.companions import check_clip_vision, check_prompt, check_vae
+from .model.compatibility import check_clip_vision, check_prompt, check_vae
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures

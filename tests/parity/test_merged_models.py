@@ -34,7 +34,7 @@ def audio_part_of(path):
 
 
 def base_of(path):
-    from infinitetalk.wanvideo.model.merged import load_base
+    from infinitetalk.wanvideo.model.merged_checkpoint import load_base
 
     return load_base(path)
 
@@ -117,7 +117,7 @@ def test_a_header_that_cannot_be_read_gets_a_sentence(comfy_core, parts, tmp_pat
 
 
 def test_a_base_can_be_kept_in_fp8(comfy_core, merged):
-    from infinitetalk.wanvideo.model.merged import load_base
+    from infinitetalk.wanvideo.model.merged_checkpoint import load_base
 
     weight = load_base(merged, torch.float8_e4m3fn).model.diffusion_model.blocks[0].self_attn.q.weight
     assert weight.dtype == torch.float8_e4m3fn

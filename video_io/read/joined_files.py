@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
+from .completeness import size_is_filled_in
 from .joined_ogg import sounds_in_ogg
-from .whole import size_is_filled_in
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 MAX_OFFSET = 1 << 40  # file systems refuse to go to where no file of theirs can reach

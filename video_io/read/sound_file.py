@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from .audio_source import AudioError, AudioSource
+from .completeness import ends_early, size_is_filled_in, wav_data
 from .container import Part, Source, name_of, open_bytes
 from .joined_files import files_in
 from .joined_ogg import JoinedSounds, sounds_in_ogg
 from .video_file import FileAudio
-from .whole import ends_early, size_is_filled_in, wav_data
 
 if TYPE_CHECKING:
     import soundfile

@@ -13,12 +13,12 @@ import numpy as np
 from ...errors import UserError
 from .as_shown import Look
 from .audio_source import BLOCK_SAMPLES, AudioError
+from .completeness import ends_early
 from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
 from .joined_files import files_in
 from .resampler import Resampler
 from .timing import Grid, constant_rate
 from .tracks import Track, Tracks, choose_tracks, prepare
-from .whole import ends_early
 
 if TYPE_CHECKING:
     import av

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import UserError, plain_text
 from ...weight_files import count_numbered, refuse_unusable
 from ..windows import AUDIO_WINDOW
-from .merged import is_merged, refuse_other_bases
+from .merged_checkpoint import is_merged, refuse_other_bases
 from .modules import HEAD_DIM, LATER_WINDOW, InfiniteTalk, InfiniteTalkConfig
 from .origin import origin_of
 from .weights import open_weights

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.decode import decode_file
 from infinitetalk.errors import UserError
+from infinitetalk.video_io.read.completeness import ends_early
 from infinitetalk.video_io.read.video_file import FileFrames
-from infinitetalk.video_io.read.whole import ends_early
 
 from ....support import files
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from infinitetalk.audio.heap import _malloc_trim, give_back
+from infinitetalk.audio.free_memory import _malloc_trim, give_back
 
 BLOCKS, BLOCK_BYTES = 1_000, 100_000  # below the size from which every block gets pages of its own
 
