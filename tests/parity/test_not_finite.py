@@ -19,6 +19,7 @@ def windows_kept(comfy_core: Path, tmp_path: Path):
     """`windows_kept(job)` samples a job into a store and gives the sentence, and how many windows are kept."""
     from infinitetalk.errors import UserError
     from infinitetalk.wanvideo.model.vae_tiles import with_tiles_if_needed
+    from infinitetalk.wanvideo.resume.share import Share
     from infinitetalk.wanvideo.resume.stored_run import sample_to_disk
 
     class Silent:
@@ -28,7 +29,7 @@ def windows_kept(comfy_core: Path, tmp_path: Path):
     def run(job) -> tuple[str, int]:
         job = dataclasses.replace(job, vae=with_tiles_if_needed(job.vae, lambda _: None))
         with pytest.raises(UserError) as raised:
-            sample_to_disk(job, tmp_path / "runs", resume=True, say=lambda _: None, observer=lambda _: Silent())
+            sample_to_disk(Share(job), tmp_path / "runs", resume=True, say=lambda _: None, observer=Silent)
         return str(raised.value), len(list((tmp_path / "runs").rglob("window-*.rgb")))
 
     return run
