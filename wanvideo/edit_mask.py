@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ FEATHER_SHARE = 1 / 30
 """Width of the soft border over the shorter side of the video: 16 pixels at 480p."""
 LATENT_PIXELS = 8
 """Pixels per latent, each way."""
+STRETCH = 64
+"""Masks between which the pages of those before are given back to the system."""
 
 
 class EditMask:
@@ -53,13 +56,23 @@ class EditMask:
         self._masks = masks
         self._size = size
         self._image_size = image_size
-        self._keys = [self._checked(index) for index in range(len(masks))]
+        self._keys: list[bytes] = []
+        for index in range(len(masks)):
+            self._keys.append(self._checked(index))
+            if index % STRETCH == 0:
+                release(masks)
         release(masks)
         self._single = self._scaled(0) if len(masks) == 1 else None
 
     def at(self, index: int) -> Tensor:
         """The mask of a frame of the source, `[H, W]` float32: 1 where the picture may change, 0 where it must not."""
         return self._scaled(index) if self._single is None else self._single
+
+    def of(self, indices: Sequence[int]) -> list[Tensor]:
+        """The masks of several frames of the source, as `at` gives them; memory holds no others."""
+        masks = [self.at(index) for index in indices]
+        release(self._masks)
+        return masks
 
     def key(self, index: int) -> bytes:
         """A digest of the mask of a frame of the source."""

@@ -68,7 +68,7 @@ class SourceShot:
                 self._held[frame] = to_8_bit(self._pictures.at(frame))[0]
         masks = None
         if self._mask is not None:
-            masks = [self._mask.at(self._pictures.source_index(frame)) for frame in shown]
+            masks = self._mask.of([self._pictures.source_index(frame) for frame in shown])
         return ShotWindow([self._held[frame] for frame in shown], masks)
 
 

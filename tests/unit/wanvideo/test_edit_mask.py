@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from infinitetalk.errors import UserError
+from infinitetalk.spool import Spool
 from infinitetalk.wanvideo.edit_mask import FEATHER_SHARE, EditMask, latent_mask
 
 
@@ -93,3 +98,27 @@ def test_masks_that_let_nothing_change_get_a_sentence():
     beside[..., :16] = 1  # cropped away
     with pytest.raises(UserError, match="cropped"):
         edit_mask(beside, size=(96, 96)).check_not_empty(range(5))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what is resident from /proc")
+def test_masks_of_a_long_video_do_not_stay_in_memory(tmp_path: Path):
+    count, side = 600, 192
+    with Spool((side, side), folder=tmp_path, memory_bytes=0) as spool:
+        for _ in range(count):
+            spool.append(np.ones((1, side, side), np.float32))
+        masks = spool.finish()
+    before = mapped_bytes()
+
+    mask = edit_mask(masks, count, (side, side), (side, side))
+    held = [mapped_bytes()]
+    for start in range(0, count, 20):
+        mask.of(range(start, start + 20))
+        held.append(mapped_bytes())
+
+    assert max(held) - before < 0.25 * count * side * side * 4
+
+
+def mapped_bytes() -> int:
+    """Pages of files that this process holds."""
+    rows = (row.split() for row in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * sum(int(row[1]) for row in rows if row[0] in ("RssFile:", "RssShmem:"))
