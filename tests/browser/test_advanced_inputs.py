@@ -16,7 +16,7 @@ SHOWN = {
 FOLDED = {
     "InfiniteTalkSampler": {
         "width", "height", "sampler_name", "scheduler", "window_frames", "motion_frames", "audio_scale", "apg",
-        "end_padding", "resume", "part",
+        "end_padding", "resume", "part", "growing_video",
     },
     "SaveVideoWithAudio": {"audio_bitrate", "if_audio_fails", "save_metadata"},
     "InfiniteTalkAudioEmbeds": {"fps", "max_frames"},

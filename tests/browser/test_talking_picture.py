@@ -123,6 +123,7 @@ def test_what_is_finished_plays_on_the_sampler_while_the_rest_is_made(page_of_ed
     editor.wait_until(f"() => document.querySelector('{GROWING}')?.readyState >= 2", 60)
     client.interrupt()
     editor.wait_until("() => tests.jobs.end !== null")
+    editor.page.wait_for_timeout(2000)  # the player takes the file up a second after the server has told of it
 
     video = editor.play("unfinished-")
 

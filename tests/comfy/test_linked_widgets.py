@@ -44,6 +44,9 @@ def prompt(client: ComfyClient, picture: Path, tmp_path: Path) -> Prompt:
     split = {"audio": ["voice 2", 0], "segments": "0 0.3 Anna\n0.3 0.6 Ben", "speakers": "Ben, Anna"}
     prompt["split"] = {"class_type": "InfiniteTalkSplitSpeakers", "inputs": split}
     inputs_of(prompt, "InfiniteTalkAudioEmbeds")["soundtrack"] = ["split", 0]
+    scene = {"start": 0.3, "snap_to_pause": False, "transition": "cut"}
+    prompt["scene"] = {"class_type": "InfiniteTalkScene", "inputs": scene}
+    inputs_of(prompt, "InfiniteTalkSampler")["scenes"] = ["scene", 0]
     prompt["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["plot", 0]}}
     return prompt
 

@@ -30,15 +30,17 @@ def run(comfy_core: Path, tmp_path: Path):
     """`run(small)` samples a job into a store under the test's own folder, as the node does, and returns its frames."""
     from infinitetalk.nodes.feedback import say
     from infinitetalk.nodes.progress import SamplingProgress
+    from infinitetalk.wanvideo.resume.share import Share
     from infinitetalk.wanvideo.resume.stored_run import sample_to_disk
 
     def run(one, resume: bool = True) -> np.ndarray:
+        share = Share(one)
         store = sample_to_disk(
-            one,
+            share,
             tmp_path / "runs",
             resume=resume,
             say=lambda text: say(None, text),
-            observer=lambda done: SamplingProgress(None, one.model, len(one.windows), one.settings.steps, done),
+            observer=lambda: SamplingProgress(None, one.model, share),
         )
         return np.concatenate(list(store.iter_frames()))
 

@@ -28,7 +28,7 @@ def loop(golden, single, models):
     """The sampler's loop with FlashTalk's settings."""
     from infinitetalk.wanvideo.model.audio_patches import attach
     from infinitetalk.wanvideo.model.origin import FLASHTALK_SETTINGS
-    from infinitetalk.wanvideo.sampling import Models, Prompts, WindowLoop, with_shift
+    from infinitetalk.wanvideo.sampling import Models, Prompts, SceneInputs, WindowLoop, with_shift
     from infinitetalk.wanvideo.settings import SamplerSettings
     from infinitetalk.wanvideo.voices import Voices
 
@@ -39,13 +39,11 @@ def loop(golden, single, models):
     patched = with_shift(attach(models.model, models.infinitetalk, 1.0, two_speakers=False), settings.shift)
     return WindowLoop(
         Models(patched, models.infinitetalk, models.vae, FixedClip(single["clip_fea"].float())),
-        Prompts(text, text),
         settings,
-        picture=lambda _: picture,
+        scenes=lambda _: SceneInputs(Prompts(text, text), lambda _: picture, None),
         voices=Voices([voice], [voice[:0]], [], frame_rate=Fraction(25)),
-        faces=None,
         observer=Nobody(),
-        noise=lambda window, _: golden["noise"][window][:1].float(),
+        noise=lambda window, _: golden["noise"][window.index][:1].float(),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-HANDLED_BY_THE_NODE = {"resolution", "width", "height", "resume"}
-"""Size and resume do not reach the window loop."""
+HANDLED_BY_THE_NODE = {"resolution", "width", "height", "resume", "part", "growing_video"}
+"""Size, what is made of it, and what is shown meanwhile do not reach the window loop."""
 
 
 def test_each_widget_of_the_node_is_a_setting_of_the_same_name_and_default(comfy_core):
