@@ -20,9 +20,18 @@ LAYERS, CHANNELS = 12, 768
 PIECE_FRAMES = 1000
 
 
-def half_of_the_noise(apply_model: Any, args: dict[str, Any]) -> Tensor:
-    """In place of the transformer: `[B, 16, T, H/8, W/8]` -> the same."""
-    return args["input"] * 0.5
+class HalfOfTheNoise:
+    """In place of the transformer: `[B, 16, T, H/8, W/8]` -> the same. It says that all blocks have heard the audio."""
+
+    def __init__(self, package: str, blocks: int) -> None:
+        self._key = importlib.import_module(f"{package}.wanvideo.model.audio_patches").ATTACHMENT_KEY
+        self._blocks = blocks
+
+    def __call__(self, apply_model: Any, args: dict[str, Any]) -> Tensor:
+        report = args["c"]["transformer_options"][self._key].report
+        if report is not None:
+            report.calls.append(self._blocks)
+        return args["input"] * 0.5
 
 
 def encode_pictures(pixels: Tensor) -> Tensor:
@@ -42,8 +51,7 @@ def decode_latents(latent: Tensor) -> Tensor:
 class StandInEncoder:
     """In place of a wav2vec encoder: a smooth curve for every channel of every layer."""
 
-    def __init__(self, real: Any) -> None:
-        package = type(real).__module__.removesuffix(".audio.wav2vec")
+    def __init__(self, package: str) -> None:
         self._spool = importlib.import_module(f"{package}.spool").Spool
 
     def encode(self, wave: Tensor, frames: int, *, folder: Path | None = None, **_: Any) -> Tensor:
@@ -75,12 +83,14 @@ class StandInModels:
 
     def replace(self, model: Any, vae: Any, wav2vec: Any) -> tuple[Any, Any, Any]:
         """Clones whose work is done by the functions above."""
+        package = type(wav2vec).__module__.removesuffix(".audio.wav2vec")
+        blocks = len(model.model.diffusion_model.blocks)
         model = model.clone()
-        model.set_model_unet_function_wrapper(half_of_the_noise)
+        model.set_model_unet_function_wrapper(HalfOfTheNoise(package, blocks))
         vae = copy.copy(vae)
         vae.encode, vae.decode = encode_pictures, decode_latents
         encoder = copy.copy(wav2vec)
-        stand_in = StandInEncoder(wav2vec)
+        stand_in = StandInEncoder(package)
         encoder.encode, encoder.encode_end = stand_in.encode, stand_in.encode_end
         return model, vae, encoder
 
