@@ -81,7 +81,12 @@ def make_job(models: SimpleNamespace, clip: Any, guidance: dict[str, Any]) -> An
     generator = torch.Generator().manual_seed(0)
     voice = torch.randn(FRAMES, models.layers, models.channels, generator=generator)
     embeds = SimpleNamespace(
-        features=[voice], silence=[voice[:1]], audible=[torch.ones(FRAMES, dtype=torch.bool)], fps=25.0, frames=FRAMES
+        features=[voice],
+        silence=[voice[:1]],
+        audible=[torch.ones(FRAMES, dtype=torch.bool)],
+        frame_rate=Fraction(FPS),
+        frames=FRAMES,
+        digests=["voice"],
     )
     image = torch.rand(1, HEIGHT, WIDTH, 3, generator=generator)
     return TalkingVideoJob(
