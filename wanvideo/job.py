@@ -71,6 +71,8 @@ class TalkingVideoJob:
         _check_embeds(self.embeds, config.embedding_size)
         _check_guidance(self.model, self.settings.guidance)
         for scene in self.scenes:
+            if scene.wish is None and scene.start:
+                continue  # found in a source video: it shows and hears what the scene before it does
             check_prompt("positive", scene.positive, self.model)
             check_prompt("negative", scene.negative, self.model)
             scene.pictures.at(0)  # refuses pixels that are no numbers

@@ -197,6 +197,18 @@ def test_two_scenes_do_not_see_each_other(models):
     assert len(frames) == FRAMES
 
 
+def test_a_job_looks_at_its_source_once_however_many_cuts_there_are(models):
+    images = source_video()
+    images[::2] = 1 - images[::2]
+    pictures = pictures_of(images)
+    looked = []
+    own_at = pictures.at
+    pictures.at = lambda frame: looked.append(frame) or own_at(frame)
+    job = make_job(models, pictures=pictures, denoise=0.5)
+    assert len(job.scenes) > 3
+    assert looked == [0]
+
+
 @pytest.mark.parametrize(("changes", "named"), [({"denoise": 0.5}, "denoise is 0.5"), ({"mask": True}, "edit_mask is")])
 def test_a_picture_in_place_of_a_video_gets_a_sentence(models, changes, named):
     from infinitetalk.errors import UserError
