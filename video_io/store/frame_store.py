@@ -56,6 +56,7 @@ class FrameStore:
         self._lock = lock
         self._manifest = manifest
         self._plan = plan
+        self._strangers: set[Path] = set()
         self._reader: FrameReader | None = None
         self._let_others_read_when_complete()
 
@@ -167,7 +168,7 @@ class FrameStore:
         if self.complete:
             return 0
         try:
-            manifest = take_over(self.folder.parent, self.folder, self._plan, self._manifest)
+            manifest = take_over(self.folder.parent, self.folder, self._plan, self._manifest, self._strangers)
             if manifest == self._manifest:
                 return 0
             self._refuse_if_lost()

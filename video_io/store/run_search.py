@@ -161,7 +161,7 @@ def _open_claimed(
     if good != manifest:
         good.save(folder)
     delete_own_files(folder, keep=file_names(folder, good))
-    now = take_over(root, folder, plan, good) if resume and not good.complete else good
+    now = take_over(root, folder, plan, good, set()) if resume and not good.complete else good
     if now != good:
         now.save(folder)
     check_disk(root, plan.spec, now.frames_done)
@@ -184,7 +184,7 @@ def _begin(root: Path, plan: RunPlan, resume: bool) -> tuple[Path, FileLock, Man
     with _new_folder(root, plan) as (folder, lock):
         manifest = Manifest(plan.spec)
         if resume:
-            manifest = take_over(root, folder, plan, manifest)
+            manifest = take_over(root, folder, plan, manifest, set())
         check_disk(root, plan.spec, manifest.frames_done)
         manifest.save(folder)
     return folder, lock, manifest

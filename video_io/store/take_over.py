@@ -31,18 +31,31 @@ class Place:
     record: WindowRecord
 
 
-def windows_elsewhere(root: Path, own: Path | None, plan: RunPlan) -> dict[str, list[Place]]:
+def windows_elsewhere(root: Path, own: Path | None, plan: RunPlan, strangers: set[Path]) -> dict[str, list[Place]]:
     """All finished windows of the same fingerprint under `root` but in the folder `own`, by their chain hash."""
     found: dict[str, list[Place]] = {}
     for folder in run_folders(root, plan.spec.fingerprint):
-        manifest = None if folder == own else load_manifest(folder)
-        for window, record in enumerate(manifest.windows if manifest else ()):
+        manifest = None if folder == own or folder in strangers else load_manifest(folder)
+        if manifest is None:
+            continue
+        if manifest.complete and plan.known_by is not None and not plan.is_related(manifest):
+            strangers.add(folder)
+            continue
+        for window, record in enumerate(manifest.windows):
             found.setdefault(record.chain_hash, []).append(Place(folder, window, record))
     return found
 
 
-def take_over(root: Path, folder: Path, plan: RunPlan, manifest: Manifest) -> Manifest:
+def take_over(root: Path, folder: Path, plan: RunPlan, manifest: Manifest, strangers: set[Path]) -> Manifest:
     """Link the windows that come next from other runs into the locked run `folder`, as far as they can be gone on from.
+
+    Args:
+        root: the folder of all runs.
+        folder: the run, locked by the caller.
+        plan: what it is to hold.
+        manifest: what it holds.
+        strangers: finished runs of other videos, which are not read again; those that are found are added. A shared
+            storage may hold thousands, and this is asked after every window.
 
     Returns:
         The manifest with them, not saved; the one that was given if there are none.
@@ -50,7 +63,7 @@ def take_over(root: Path, folder: Path, plan: RunPlan, manifest: Manifest) -> Ma
     Raises:
         OSError: the disk does not take them.
     """
-    found = windows_elsewhere(root, folder, plan)
+    found = windows_elsewhere(root, folder, plan, strangers)
     begin = len(manifest.windows)
     while stretch := _stretch(plan, manifest, found):
         records = []

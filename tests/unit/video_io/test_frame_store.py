@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from infinitetalk.video_io.store import take_over
 from infinitetalk.video_io.store.environment import RunLimits
 from infinitetalk.video_io.store.frame_store import KEEP_STATE_EVERY
 from infinitetalk.video_io.store.run_plan import WindowKeys
@@ -302,3 +303,17 @@ def test_runs_of_the_same_video_are_kept_while_a_part_of_it_is_made(tmp_path):
         make(part, C)
     with open_share(tmp_path) as whole:
         assert whole.complete
+
+
+def test_finished_runs_of_other_videos_are_read_only_once(tmp_path, monkeypatch):
+    with open_share(tmp_path, keys=[f"other {key}" for key in KEYS]) as other:
+        make(other, slice(0, 7))
+    read = []
+    load = take_over.load_manifest
+    monkeypatch.setattr(take_over, "load_manifest", lambda folder: read.append(folder) or load(folder))
+    with open_share(tmp_path) as whole:
+        read.clear()
+        for window in range(1, 4):
+            make(whole, slice(0, 7), window)
+            assert whole.take_over() == 0
+    assert read == [other.folder]
