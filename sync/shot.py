@@ -22,8 +22,9 @@ MARGIN = 0.05
 class Shot:
     """What a dubbed video has in common with its source, outside of the box that is watched.
 
-    motion_r: correlation of all that changes there, 1 where it is the source's own; None where nothing moves.
-    difference: mean difference of luma, 0 to 255.
+    Attributes:
+        motion_r: correlation of all that changes there, 1 where it is the source's own; None where nothing moves.
+        difference: mean difference of luma, 0 to 255.
     """
 
     motion_r: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from .completeness import size_is_filled_in
 from .joined_ogg import sounds_in_ogg
@@ -54,9 +54,10 @@ def _walk_of(kind: bytes) -> Walk | None:
     return walks.get(kind)
 
 
-def _number(file: BinaryIO, at: int, width: int, order: str = "big") -> int:
+def _number(file: BinaryIO, at: int, width: int, order: Literal["big", "little"] = "big") -> int:
+    """The unsigned number of so many bytes that stands there; 0 where the file ends before it does."""
     data = _bytes(file, at, width)
-    return int.from_bytes(data, "little" if order == "little" else "big") if len(data) == width else 0
+    return int.from_bytes(data, order) if len(data) == width else 0
 
 
 def _bytes(file: BinaryIO, at: int, count: int) -> bytes:

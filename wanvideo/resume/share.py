@@ -16,7 +16,7 @@ from .fingerprint import window_keys
 
 @dataclass(frozen=True)
 class Share:
-    """The windows of a job that are made: all of them, or those of a part. At least one."""
+    """The windows of a job that are made: all of them, or those of a part, which may be none."""
 
     job: TalkingVideoJob
     windows: slice | None = None
