@@ -14,7 +14,9 @@ Two who find the lease free write their records one after the other, wait, and r
 That is Fischer's algorithm (L. Lamport, "A fast mutual exclusion algorithm", ACM TOCS 5(1), 1987, section 2), and
 right while a write takes less than `SETTLE_SECONDS`. A holder that had to stand still for longer finds out by `is_mine`
 before it writes. Should it have stopped in the middle of a sign of life, that one takes the lease back when it goes
-on, and the other holder finds out: one of the two writes on, and both write the same frames.
+on, and the other holder finds out: one of the two writes on, and both write the same frames. Of a record nobody judges
+while his own sign of life is on its way: else the one would be told that it has lost the lease, take it back with that
+sign, and the other be told so too.
 """
 
 from __future__ import annotations
@@ -90,10 +92,11 @@ class Lease:
 
     def is_mine(self) -> bool:
         """Whether nobody else has taken it: this process may have stood still for too long."""
-        try:
-            return _read(self._path, self._descriptor).startswith(self._name.encode())
-        except FileNotFoundError:
-            return False
+        with self._writing:
+            try:
+                return _read(self._path, self._descriptor).startswith(self._name.encode())
+            except FileNotFoundError:
+                return False
 
     def release(self) -> None:
         """Give it up, so that the next one need not wait; a second call does nothing."""
