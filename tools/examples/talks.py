@@ -211,7 +211,7 @@ TALKS = (
         sampler={"color_correction": 1.0}, prefix="InfiniteTalk/song", note_heights=(290, 250, 520),
     ),
     Talk(
-        "storyboard", HEAD_AND_SHOULDERS, fast=True, close_ups=(8.0, 16.0), sampler={"color_correction": 1.0},
+        "storyboard", HEAD_AND_SHOULDERS, fast=True, close_ups=(4.0, 8.0), sampler={"color_correction": 1.0},
         prefix="InfiniteTalk/story", note_heights=(250, 220, 520),
     ),
 )  # fmt: skip
