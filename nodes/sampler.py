@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from fractions import Fraction
 from functools import partial
@@ -22,6 +23,7 @@ from .validation import refusal
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
     from ..video_io.read.frame_source import FrameSource
+    from ..wanvideo.job import TalkingVideoJob
     from ..wanvideo.resolution import Resolution
     from ..wanvideo.scenes import SceneWish
 
@@ -137,14 +139,7 @@ class InfiniteTalkSampler(CheckedNode):
             edit_mask=edit_mask,
             wishes=scenes,
         )
-        misfit = infinitetalk.model.origin.misfit(job.settings)
-        facts = [*source.notes, *([misfit] if misfit else [])]
-        for fact in facts:
-            say_here(fact)
-        if job.settings.denoise < 1:
-            say_here(
-                f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)"
-            )
+        facts = _tell_facts(job, source, say_here)
         share = Share(job) if wanted_part is None else Share(job, wanted_part.of(job.windows))
         tell_scenes(share, wanted_part, say_here)
         if not share.own:
@@ -192,6 +187,17 @@ def _one_source(image: Tensor | None, source_video: Any | None, frame_rate: Frac
         return open_video(source_video)[0]
     found = "Neither image nor source_video is" if image is None else "Both image and source_video are"
     raise UserError(f"{found} connected: connect a picture to `image`, or a video to `source_video`.")
+
+
+def _tell_facts(job: TalkingVideoJob, source: FrameSource, say_here: Callable[[str], None]) -> list[str]:
+    """Say what is unusual about the source and the settings; returns what stays on the node when the job is over."""
+    misfit = job.infinitetalk.model.origin.misfit(job.settings)
+    facts = [*source.notes, *([misfit] if misfit else [])]
+    for fact in facts:
+        say_here(fact)
+    if job.settings.denoise < 1:
+        say_here(f"denoise {job.settings.denoise:g} starts at a noise level of {job.first_sigma:.3g} (1: all noise)")
+    return facts
 
 
 def _note_rounding(
