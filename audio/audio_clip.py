@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import release
 from ..video_io.read.audio_source import as_float32
+from ..video_io.read.long_sound import Audio, LongSound
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; telephones take 8,000, 
 class AudioClip:
     """Samples `[channels, T]` at `sample_rate` Hz. Full scale is ±1, or the integer type's range.
 
-    Any float or integer dtype, any strides, and possibly a mapped file: `read` gives float32, a stretch at a time.
+    Any float or integer dtype, any strides, and possibly a mapped file: `read` gives float32, a stretch at a time. Of a
+    `LongSound` nothing is decoded before `cut` asks for its beginning, or anything else for all of it.
     """
 
-    samples: Tensor
+    held: Tensor | LongSound
     sample_rate: int
 
     @classmethod
@@ -42,20 +44,27 @@ class AudioClip:
         Raises:
             UserError: it is no sound: another type or shape, no samples, no channels, an impossible sample rate.
         """
+        if isinstance(audio, LongSound):
+            return cls(audio, audio.sample_rate)
         waveform, sample_rate = _waveform_and_sample_rate(audio, name)
         if waveform.shape[0] > 1:
             log.info("%s holds a batch of %d sounds: the first one is used.", name, waveform.shape[0])
         return cls(waveform[0], sample_rate)
 
     @property
+    def samples(self) -> Tensor:
+        """All of them."""
+        return self.held.first(self.held.length) if isinstance(self.held, LongSound) else self.held
+
+    @property
     def length(self) -> int:
         """Samples of each channel."""
-        return self.samples.shape[1]
+        return self.held.shape[1]
 
     @property
     def channels(self) -> int:
         """Number of channels."""
-        return self.samples.shape[0]
+        return self.held.shape[0]
 
     @property
     def seconds(self) -> Fraction:
@@ -74,27 +83,38 @@ class AudioClip:
 
     def cut(self, samples: int) -> AudioClip:
         """The first `samples` samples (all of a shorter sound)."""
-        return self if samples >= self.length else AudioClip(self.samples[:, :samples], self.sample_rate)
+        if samples >= self.length:
+            return self
+        held = self.held
+        first = held.first(samples) if isinstance(held, LongSound) else held[:, :samples]
+        return AudioClip(first, self.sample_rate)
 
-    def to_audio(self) -> dict[str, Any]:
+    def to_audio(self) -> Audio:
         """ComfyUI's AUDIO, float32 `[1, C, T]`; a float32 sound is not copied."""
+        if isinstance(self.held, LongSound):
+            return self.held
         samples = self.samples if self.samples.dtype == torch.float32 else self.read(0, self.length)
         return {"waveform": samples[None], "sample_rate": self.sample_rate}
 
     def check_finite(self, name: str) -> None:
         """Raise `UserError` if a sample is NaN or infinite."""
-        if not self.samples.dtype.is_floating_point:
-            return
+        if isinstance(self.held, LongSound) or not self.held.dtype.is_floating_point:
+            return  # of the former it is known
         start = 0
         for chunk in self.chunks():
-            good = chunk.isfinite().all(dim=0)
-            if not good.all():
-                where = (start + int((~good).nonzero()[0])) / self.sample_rate
-                raise UserError(
-                    f"{name} has a sample at {where:.3f} s that is not a number (NaN or infinite): "
-                    "repair or export the sound again."
-                )
+            check_finite(chunk, start, self.sample_rate, name)
             start += chunk.shape[1]
+
+
+def check_finite(chunk: Tensor, start: int, sample_rate: int, name: str) -> None:
+    """Raise `UserError` if a sample of `name`, whose `chunk` `[C, n]` begins at sample `start`, is NaN or infinite."""
+    good = chunk.isfinite().all(dim=0)
+    if not good.all():
+        where = (start + int((~good).nonzero()[0])) / sample_rate
+        raise UserError(
+            f"{name} has a sample at {where:.3f} s that is not a number (NaN or infinite): "
+            "repair or export the sound again."
+        )
 
 
 def _waveform_and_sample_rate(audio: Any, name: str) -> tuple[Tensor, int]:

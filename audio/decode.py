@@ -1,25 +1,31 @@
 """Any sound file or sound track -> samples, to the sample.
 
-Reading itself is `video_io.read`'s. Only the part that is asked for is decoded, and a long part is kept on disk.
+Reading itself is `video_io.read`'s. Only the part that is asked for is decoded, and a long part is kept on disk; of a
+very long one only the beginning, until somebody asks for more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import UserError
 from ..spool import Spool
 from ..video_io.read.audio_source import AudioError, AudioSource
 from ..video_io.read.container import UnreadableError
-from ..video_io.read.sound_file import SampleFile, open_sound
-from .audio_clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioClip
+from ..video_io.read.long_sound import LongSound, Stamp, blocks_of_part
+from ..video_io.read.sound_file import open_sound
+from .audio_clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioClip, check_finite
 
 MOST_TIMES_LARGER = 4_000  # silence becomes so much larger when it is decoded; a header that says more is wrong
+# Of decoded samples: 11 minutes of stereo at 48 kHz. Few sounds are longer, so nearly all are decoded once; and whoever
+# needs ten frames of a file with hours in it does not have all of them written to the disk.
+KEPT_BYTES = 256 << 20
 
 MAGIC = (
     (b"\x89PNG", "a PNG picture"),
@@ -52,7 +58,8 @@ def decode_file(
 
     Returns:
         The sound. Sample 0 is where the file's picture or sound begins, whichever is earlier: encoder delay is
-        removed, a track that begins late is preceded by silence.
+        removed, a track that begins late is preceded by silence. One of more than `KEPT_BYTES` is counted to its end,
+        and a `LongSound`.
 
     Raises:
         UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for; the disk is too
@@ -61,7 +68,7 @@ def decode_file(
     start, duration = (
         _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))
     )
-    size = _size(path)
+    stamp = _stamp(path)
     source = _opened(path)
     count = round(duration * source.sample_rate) if duration else None
     if count == 0:
@@ -70,17 +77,19 @@ def decode_file(
         )
     with Spool((source.channels,), folder=folder) as spool:
         seconds = duration or max(Fraction(0), Fraction(source.announced_seconds) - start)
-        rows = round(seconds * source.sample_rate)
-        if rows * source.channels * 4 <= size * MOST_TIMES_LARGER:
-            spool.check_room(rows, path.name)
+        _check_room(spool, round(seconds * source.sample_rate), path.name, stamp.size)
+        begin = round(start * source.sample_rate)
         try:
-            end = _collect(source, round(start * source.sample_rate), count, spool, on_block)
+            end, length = _collect(source, begin, count, spool, path.name, on_block)
         except AudioError as error:
             raise UserError(f"{error}.") from error
-        _check_end(path, Fraction(end, source.sample_rate), start, float(duration), count, spool.length)
-        sound = AudioClip(spool.finish().T, source.sample_rate)
-    sound.check_finite(path.name)
-    return sound
+        _check_end(path, Fraction(end, source.sample_rate), start, float(duration), count, length)
+        kept = AudioClip(spool.finish().T, source.sample_rate)
+    kept.check_finite(path.name)
+    if length == kept.length:
+        return kept
+    long = LongSound(path, stamp, begin, length, kept.samples, source.sample_rate, folder=folder, on_block=on_block)
+    return AudioClip(long, source.sample_rate)
 
 
 def _checked_seconds(value: float, name: str) -> Fraction:
@@ -89,19 +98,19 @@ def _checked_seconds(value: float, name: str) -> Fraction:
     return Fraction(value)
 
 
-def _size(path: Path) -> int:
-    """Bytes of the file, at least one."""
+def _stamp(path: Path) -> Stamp:
+    """Of a file that is there and not empty."""
     try:
         if not path.is_file():
             raise UserError(f"The file {path.name} is not there: choose or upload another one.")
-        size = path.stat().st_size
+        stamp = Stamp.of(path)
     except OSError as error:
         raise UserError(
             f"{path.name} cannot be opened ({error.strerror}): check that it is there and may be read."
         ) from error
-    if size == 0:
+    if stamp.size == 0:
         raise UserError(f"{path.name} is empty (0 bytes): choose or export another file.")
-    return size
+    return stamp
 
 
 def _opened(path: Path) -> AudioSource:
@@ -119,28 +128,33 @@ def _opened(path: Path) -> AudioSource:
     return source
 
 
+def _check_room(spool: Spool, rows: int, name: str, size: int) -> None:
+    """Whether there is room for what is kept of so many samples, if a file of `size` bytes can hold them."""
+    row_bytes = 4 * spool.row_shape[0]
+    most = KEPT_BYTES // row_bytes
+    if rows * row_bytes <= size * MOST_TIMES_LARGER:
+        spool.check_room(min(rows, most), name if rows <= most else f"The beginning of {name}")
+
+
 def _collect(
-    source: AudioSource, begin: int, count: int | None, spool: Spool, on_block: Callable[[], None] | None
-) -> int:
-    """Put the samples from `begin` on (`count` of them, or all) into `spool`; returns where reading ended."""
-    position, blocks = _entered(source, begin)
-    for block in blocks:
+    source: AudioSource, begin: int, count: int | None, spool: Spool, name: str, on_block: Callable[[], None] | None
+) -> tuple[int, int]:
+    """Put the samples from `begin` on (`count` of them, or all) into `spool`, as many as are kept, and count the rest.
+
+    Returns:
+        Where reading ended, and how many samples there are.
+    """
+    most = KEPT_BYTES // (4 * source.channels)
+    end = length = 0
+    for block, end in blocks_of_part(source, begin, count):  # noqa: B007  # the last one is used
         if on_block is not None:
             on_block()
-        skip = max(0, begin - position)
-        position += len(block)
-        spool.append(block[skip:] if count is None else block[skip : skip + count - spool.length])
-        if count is not None and spool.length >= count:
-            break
-    return position
-
-
-def _entered(source: AudioSource, begin: int) -> tuple[int, Iterator[np.ndarray]]:
-    """Blocks, and the sample at which they begin: plain samples are entered anywhere, codecs need what is before."""
-    if isinstance(source, SampleFile):
-        first = min(begin, source.length)
-        return first, source.blocks(first)
-    return 0, source.blocks()
+        if length < most:
+            spool.append(block[: most - length])
+        if length + len(block) > most and not np.isfinite(block).all():  # torch would take longer than the codec
+            check_finite(torch.from_numpy(block.T), length, source.sample_rate, name)
+        length += len(block)
+    return end, length
 
 
 def _check_end(path: Path, end: Fraction, start: Fraction, duration: float, count: int | None, kept: int) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..spool import Spool, release
 from ..timebase import exact_frame_rate, frames_of_seconds, samples_covering_frames
+from ..video_io.read.long_sound import Audio
 from .audible import audible_frames
 from .audio_clip import CHUNK_SAMPLES, AudioClip
 from .input_digest import voice_digest
@@ -57,7 +57,7 @@ class AudioEmbeds:
     silence: list[Tensor]
     fps: float
     frames: int
-    sound: dict[str, Any]
+    sound: Audio
     audible: list[Tensor]
     digests: list[str]
 

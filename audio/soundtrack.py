@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,8 @@ def offset_seconds(voices: AudioClip, soundtrack: AudioClip, folder: Path | None
     Returns:
         Seconds, negative if it stands earlier; None if it is not found within `REACH_SECONDS`. 0 for silence.
     """
-    first, second = (resampled(clip, COMPARED_RATE, mono=True, folder=folder) for clip in (voices, soundtrack))
+    near = soundtrack.cut(math.ceil((voices.seconds + REACH_SECONDS) * soundtrack.sample_rate))
+    first, second = (resampled(clip, COMPARED_RATE, mono=True, folder=folder) for clip in (voices, near))
     cross = np.zeros(FFT_SIZE // 2 + 1, np.complex128)
     power = np.zeros((2, FFT_SIZE // 2 + 1))
     for pair in _blocks(first, second):
@@ -94,9 +96,9 @@ def offset_seconds(voices: AudioClip, soundtrack: AudioClip, folder: Path | None
         return 0.0
     flat = np.sqrt(np.prod(power + 1e-9 * power.max(axis=1, keepdims=True), axis=0))
     correlation = np.fft.irfft(cross / flat)
-    near = np.concatenate([correlation[-REACH:], correlation[: REACH + 1]])
-    peak = int(near.argmax())
-    return (peak - REACH) / COMPARED_RATE if near[peak] > CLEAR_PEAK * near.std() else None
+    lags = np.concatenate([correlation[-REACH:], correlation[: REACH + 1]])
+    peak = int(lags.argmax())
+    return (peak - REACH) / COMPARED_RATE if lags[peak] > CLEAR_PEAK * lags.std() else None
 
 
 def _blocks(first: AudioClip, second: AudioClip) -> Iterator[NDArray[np.float64]]:

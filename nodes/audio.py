@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -139,13 +138,9 @@ class InfiniteTalkLoadAudio(CheckedNode):
     @classmethod
     def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str:
         """A changed file is read again, whatever its name and date; a name from another node is not known yet."""
-        digest = hashlib.sha256()
-        if audio is None:
-            return digest.hexdigest()
-        with input_file(audio).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        from ..video_io.read.long_sound import content_digest
+
+        return "" if audio is None else content_digest(input_file(audio))
 
     @classmethod
     def run(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import folder_paths
 from server import PromptServer
 
+from ..video_io.read.long_sound import Audio
 from ..video_io.store.growing_video import GrowingVideo
 
 SUBFOLDER = "InfiniteTalk"
@@ -16,7 +16,7 @@ EVENT = "infinitetalk.growing_video"
 """What web/growing_video.js listens to."""
 
 
-def growing_video_on(node_id: str | None, sound: Mapping[str, Any] | None, say: Callable[[str], None]) -> GrowingVideo:
+def growing_video_on(node_id: str | None, sound: Audio | None, say: Callable[[str], None]) -> GrowingVideo:
     """The video of a node, shown in the editor that has queued the job."""
 
     def show(path: Path | None) -> None:

@@ -47,6 +47,12 @@ def _is_prompt(entry: Any) -> bool:
     return isinstance(embedding, Tensor) and embedding.ndim == 3 and isinstance(options, Mapping)
 
 
+def _is_audio(value: Any) -> bool:
+    from ..video_io.read.long_sound import LongSound
+
+    return isinstance(value, Mapping | LongSound)
+
+
 def _is_wav2vec(value: Any) -> bool:
     from ..audio.wav2vec import Wav2VecEncoder
 
@@ -87,7 +93,7 @@ KINDS: dict[str, Kind] = {
     ),
     "IMAGE": (lambda v: _is_tensor(v, 4), "an IMAGE [frames, height, width, channels]", "the IMAGE output of a node"),
     "MASK": (lambda v: _is_tensor(v, 2, 3), "a MASK [masks, height, width]", "the MASK output of a node"),
-    "AUDIO": (lambda v: isinstance(v, Mapping), "an AUDIO", "the AUDIO output of a node"),
+    "AUDIO": (_is_audio, "an AUDIO", "the AUDIO output of a node"),
     "VIDEO": (_has("get_components"), "a VIDEO", "the VIDEO output of a node"),
     "MODEL": (lambda v: isinstance(v, ModelPatcher), "a MODEL", "a node that loads a diffusion model"),
     "VAE": (_has("encode", "decode", "latent_channels", "patcher"), "a VAE", "Load VAE"),

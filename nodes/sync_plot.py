@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -135,12 +134,12 @@ def _sound(audio: Any) -> AudioSource:
     Raises:
         UserError: there is none, or it is no sound.
     """
-    from ..video_io.read.audio_source import AudioError, TensorAudio
+    from ..video_io.read.audio_source import AudioError, as_source
 
     if audio is None:
         raise UserError("There is no sound to compare the picture with: connect it to audio.")
     try:
-        return TensorAudio(audio) if isinstance(audio, Mapping) else audio
+        return as_source(audio)
     except AudioError as error:
         raise UserError(f"{str(error).rstrip('.')}: connect the AUDIO output of a node.") from error
 

@@ -53,6 +53,15 @@ def as_float32(samples: torch.Tensor) -> torch.Tensor:
     return (samples.double() / -limits.min).float()
 
 
+def as_source(audio: Mapping[str, Any] | AudioSource) -> AudioSource:
+    """ComfyUI's AUDIO as `AudioSource`, if it is none: one that is gets read as far as it is needed.
+
+    Raises:
+        AudioError: see `TensorAudio`.
+    """
+    return TensorAudio(audio) if isinstance(audio, Mapping) else audio
+
+
 class TensorAudio:
     """ComfyUI's AUDIO dict as `AudioSource`.
 

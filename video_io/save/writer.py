@@ -18,7 +18,7 @@ from typing import Any
 
 from ...errors import UserError, plain_text
 from ..pixels import FramePacker, RawLayout
-from ..read.audio_source import AudioError, AudioSource, TensorAudio
+from ..read.audio_source import AudioError, AudioSource, as_source
 from ..read.frame_source import FrameSource
 from .audio_fit import AudioFit, FittedAudio, fit_audio
 from .ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
@@ -216,9 +216,8 @@ def _prepare_audio(job: _Job, audio: Mapping[str, Any] | AudioSource | None) -> 
         return None, None
     codec, source, path = job.settings.format.sound, job.source, job.folder / "sound.f32"
     try:
-        sound = TensorAudio(audio) if isinstance(audio, Mapping) else audio
         fitted = fit_audio(
-            sound,
+            as_source(audio),
             path,
             job.settings.fit,
             frames=source.count,

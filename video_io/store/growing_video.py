@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ...errors import UserError
-from ..read.audio_source import AudioError, TensorAudio
+from ..read.audio_source import AudioError, as_source
+from ..read.long_sound import Audio
 from ..save.audio_fit import AudioFit, FittedAudio, fit_audio
 from ..save.ffmpeg_process import FfmpegError, FfmpegProcess, find_ffmpeg
 from ..save.formats import AAC
@@ -45,7 +45,7 @@ class GrowingVideo:
     def __init__(
         self,
         folder: Path,
-        sound: Mapping[str, Any] | None,
+        sound: Audio | None,
         show: Callable[[Path | None], None],
         say: Callable[[str], None],
     ) -> None:
@@ -105,7 +105,7 @@ class GrowingVideo:
         path = temporary_path(store.folder, ".f32")
         self._open.callback(path.unlink, missing_ok=True)
         return fit_audio(
-            TensorAudio(self.sound),
+            as_source(self.sound),
             path,
             AudioFit.TRIM_OR_PAD,
             frames=store.spec.frames,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...timebase import first_frame_at, samples_of_frames
 from ..durable import flush_folder
+from ..read.long_sound import Audio, LongSound
 from ..save.core_formats import core_format
 from ..save.file_name import Target
 from ..save.workspace import workspace
@@ -36,7 +37,7 @@ class Components:
 
     images: Tensor
     frame_rate: Fraction
-    audio: dict[str, Any] | None
+    audio: Audio | None
 
 
 class StoredVideo:
@@ -56,7 +57,7 @@ class StoredVideo:
     def __init__(
         self,
         frames: FrameStore | FrameReader,
-        sound: dict[str, Any] | None,
+        sound: Audio | None,
         start: int = 0,
         stop: int | None = None,
         scenes: Sequence[int] = (),
@@ -71,7 +72,7 @@ class StoredVideo:
         self._stream_file: Path | None = None
 
     @property
-    def sound(self) -> dict[str, Any] | None:
+    def sound(self) -> Audio | None:
         """AUDIO from the first frame on; to the end of the sound, but of a trimmed view to its last frame."""
         if self._whole_sound is None or (self._start == 0 and self._stop == len(self._frames)):
             return self._whole_sound
@@ -224,13 +225,14 @@ class StoredVideo:
             log.warning("Saved as 8-bit BT.709; not supported here: %s", unmet)
 
 
-def sound_between(sound: dict[str, Any], start: int, stop: int | None, frame_rate: Fraction) -> dict[str, Any]:
+def sound_between(sound: Audio, start: int, stop: int | None, frame_rate: Fraction) -> Audio:
     """The share of an AUDIO that belongs to the frames `start … stop - 1` (None: to its end); shares add up to it."""
     first, end = (
         None if frame is None else samples_of_frames(frame, sample_rate=sound["sample_rate"], frame_rate=frame_rate)
         for frame in (start, stop)
     )
-    return {**sound, "waveform": sound["waveform"][..., first:end]}
+    waveform = sound.first(end)[None] if isinstance(sound, LongSound) and end is not None else sound["waveform"]
+    return {"waveform": waveform[..., first:end], "sample_rate": sound["sample_rate"]}
 
 
 def _delete(path: Path, frames: FrameReader) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from ...video_io.store.run_plan import WindowKeys
-from ...video_io.store.stored_video import sound_between
+from ...video_io.store.stored_video import Audio, sound_between
 from ..job import TalkingVideoJob
 from ..scenes import Scene
 from ..windows import Window
@@ -53,7 +52,7 @@ class Share:
         """Frames of the share's own video at which its scenes begin."""
         return [scene.start - self.first_frame for scene in self.scenes]
 
-    def sound_of(self, sound: dict[str, Any]) -> dict[str, Any]:
+    def sound_of(self, sound: Audio) -> Audio:
         """The share's part of a sound for the whole video; the last share has all that is left."""
         if self.own == self.job.windows:
             return sound
