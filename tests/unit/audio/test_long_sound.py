@@ -29,7 +29,7 @@ from infinitetalk.video_io.save.audio_fit import AudioFit, fit_audio
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.store.stored_video import sound_between
 
-RATE, SECONDS, CHANNELS = 44_100, 3, 2
+RATE, SECONDS, CHANNELS = 48_000, 3, 2
 ROW_BYTES = 4 * CHANNELS
 KEPT = RATE // 2  # samples
 LOSSLESS, CODED = "x.wav", "x.mp3"
@@ -75,12 +75,16 @@ def long(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AudioClip]:
     return load
 
 
-@pytest.fixture(params=[LOSSLESS, CODED])
+@pytest.fixture(params=[LOSSLESS, CODED, "x.opus"])
 def file(golden_dir: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Three seconds of stereo speech."""
+    """Three seconds of stereo speech; of Opus for speech, a decoder that enters in the middle gives other bits."""
     path = tmp_path / request.param
+    for_speech = ["-b:a", "16k", "-application", "voip"] if path.suffix == ".opus" else []
     source = golden_dir / "speech_44k1_stereo.wav"
-    subprocess.run([find_ffmpeg(), "-v", "error", "-i", str(source), "-t", str(SECONDS), str(path)], check=True)
+    subprocess.run(
+        [find_ffmpeg(), "-v", "error", "-i", str(source), "-t", str(SECONDS), "-ar", str(RATE), *for_speech, str(path)],
+        check=True,
+    )
     return path
 
 
@@ -289,7 +293,7 @@ def blocks_of(file: Path) -> int:
 
 def test_a_sample_that_is_no_number_is_found_behind_what_is_kept(long, tmp_path: Path):
     samples = np.zeros((2 * RATE, CHANNELS), np.float32)
-    samples[RATE + 441, 1] = np.inf
+    samples[RATE + 480, 1] = np.inf
     soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(UserError, match=r"x\.wav has a sample at 1\.010 s that is not a number"):
         long(tmp_path / "x.wav")
