@@ -13,6 +13,8 @@ ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 MAX_OFFSET = 1 << 40  # file systems refuse to go to where no file of theirs can reach
 MOST_PARTS = 1_000_000  # of a file: hours of single frames
 FLV_HEADER_BYTES, FLV_TAG_BYTES = 13, 15  # each with the four bytes behind it that tell its size
+APE_TAG, APE_HEADER_BYTES = b"APETAGEX", 32
+TTA_HEADER_BYTES = 22  # with its checksum; the table of frames has one of four bytes
 Walk = Callable[[BinaryIO, int], int]  # where the file that begins at a byte ends
 
 
@@ -50,6 +52,7 @@ def _walk_of(kind: bytes) -> Walk | None:
         b"riff": _w64_end,
         ASF_HEADER: _asf_end,
         b"FLV\x01": _flv_end,
+        b"TTA1": _tta_end,
     }
     return walks.get(kind)
 
@@ -126,3 +129,18 @@ def _flv_end(file: BinaryIO, start: int) -> int:
             break
         position += FLV_TAG_BYTES + _number(file, position + 1, 3)
     return position
+
+
+def _tta_end(file: BinaryIO, start: int) -> int:
+    """Behind the frames, whose sizes stand in a table (each but the last has 256 / 245 s), and FFmpeg's tag."""
+    samples_of_frame = _number(file, start + 10, 4, "little") * 256 // 245
+    samples = _number(file, start + 14, 4, "little")
+    frames = -(-samples // samples_of_frame) if samples_of_frame else 0
+    if not 0 < frames <= MOST_PARTS:
+        return start
+    table = _bytes(file, start + TTA_HEADER_BYTES, 4 * frames)
+    sizes = (int.from_bytes(table[i : i + 4], "little") for i in range(0, len(table), 4))
+    end = start + TTA_HEADER_BYTES + 4 * frames + 4 + sum(sizes)
+    if _bytes(file, end, len(APE_TAG)) != APE_TAG:
+        return end
+    return end + APE_HEADER_BYTES + _number(file, end + 12, 4, "little")

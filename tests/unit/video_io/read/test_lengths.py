@@ -41,13 +41,14 @@ def test_all_of_joined_files_is_read(tmp_path: Path, suffix: str):
     assert np.abs(sound.samples[:, -48_000:].numpy()).max() > 0.1  # the second part is heard, not silence
 
 
-@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.au", "x.caf", "x.w64"])
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.au", "x.caf", "x.w64", "x.tta"])
 def test_whole_files_behind_each_other_are_all_read_to_the_sample(tmp_path: Path, name: str):
     """Each counts its own samples, and a reader that believes the first count stops there."""
     sources = [files.voice(tmp_path, seconds, seed=seed) for seed, seconds in enumerate((0.3, 0.2, 0.4))]
     parts = [tmp_path / f"{number}-{name}" for number in range(3)]
     for source, part in zip(sources, parts, strict=True):
-        files.ffmpeg("-i", source, "-c:a", "pcm_s16le" if name in ("x.caf", "x.wav", "x.w64") else "pcm_s16be", part)
+        codec = {"x.tta": "tta", "x.aiff": "pcm_s16be", "x.au": "pcm_s16be"}.get(name, "pcm_s16le")
+        files.ffmpeg("-i", source, "-c:a", codec, part)
     sound = decode_file(files.joined(tmp_path / name, *parts))
     assert np.array_equal(sound.samples.numpy().T, np.concatenate([files.samples_of(source) for source in sources]))
 
