@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import av
 
 
+MOST_PLANES = 7  # FFmpeg has a list of eight, and PyAV looks for its end
+
+
 class Resampler:
     """Makes float32 samples in one layout, at one rate in Hz, from frames that may change both."""
 
@@ -34,9 +37,13 @@ class Resampler:
         import av
 
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or kind != self._kind:
+        if kind != self._kind:
             yield from self.rest()
             self._kind = kind
+        if kind == ("fltp", self._layout, self._sample_rate) and frame.layout.nb_channels <= MOST_PLANES:
+            yield _side_by_side(frame)[:heard]
+            return
+        if self._resampler is None:
             # Samples side by side: PyAV reads past the end of more than eight separate channels.
             self._resampler = av.AudioResampler("flt", self._layout, self._sample_rate)
         surplus = 0 if heard is None else round((frame.samples - heard) * self._sample_rate / frame.sample_rate)
@@ -60,6 +67,20 @@ class Resampler:
             self._resampler = None
 
 
+def _side_by_side(frame: av.AudioFrame) -> np.ndarray:
+    """Samples `[n, channels]` of a frame that has a plane of floats for each channel, as most codecs give them."""
+    planes = frame.planes
+    rows = np.empty((frame.samples, frame.layout.nb_channels), np.float32)
+    for channel in range(rows.shape[1]):
+        rows[:, channel] = _floats(planes[channel], frame.samples)
+    return rows
+
+
 def _samples(frame: av.AudioFrame) -> np.ndarray:
-    """Samples `[n, channels]` of a frame that has them side by side."""
-    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    """Samples `[n, channels]` of a frame that has them side by side: its own memory, which PyAV's array would copy."""
+    channels = frame.layout.nb_channels
+    return _floats(frame.planes[0], frame.samples * channels).reshape(-1, channels)
+
+
+def _floats(plane: av.audio.plane.AudioPlane, count: int) -> np.ndarray:
+    return np.frombuffer(plane, np.float32, count)  # type: ignore[call-overload]  # it is a buffer, untold by its stub
