@@ -81,12 +81,12 @@ def test_ten_frames_of_it_write_no_more_than_is_kept_and_core_gets_all_of_it(
     uploaded.touch()
     core = {
         load: prompt[load],
+        "same": {"class_type": "AudioAdjustVolume", "inputs": {"audio": [load, 0], "volume": 0}},  # hands it on
         "end": {
             "class_type": "TrimAudioDuration",
-            "inputs": {"audio": [load, 0], "start_index": -2.5, "duration": 2.5},
+            "inputs": {"audio": ["same", 0], "start_index": -2.5, "duration": 2.5},
         },
-        "same": {"class_type": "AudioAdjustVolume", "inputs": {"audio": ["end", 0], "volume": 0}},
-        "save": {"class_type": "SaveAudio", "inputs": {"audio": ["same", 0], "filename_prefix": "tests/end_of_bomb"}},
+        "save": {"class_type": "SaveAudio", "inputs": {"audio": ["end", 0], "filename_prefix": "tests/end_of_bomb"}},
     }
     result = run(client, core)
     assert load in result.cached_nodes
