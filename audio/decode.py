@@ -65,9 +65,7 @@ def decode_file(
         UserError: it is no sound, is empty, breaks off, or does not reach as far as was asked for; the disk is too
             small for it.
     """
-    start, duration = (
-        _checked_seconds(v, n) for v, n in ((start_seconds, "start_time"), (duration_seconds, "duration"))
-    )
+    start, duration = _checked_seconds(start_seconds, "start_time"), _checked_seconds(duration_seconds, "duration")
     stamp = _stamp(path)
     source = _opened(path)
     count = round(duration * source.sample_rate) if duration else None
