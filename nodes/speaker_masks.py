@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 HALVES, BOXES, FROM_MASKS = LAYOUTS = ("halves", "boxes", "from masks")
 LEFT_TO_RIGHT, AS_GIVEN = ORDERS = ("left to right", "as given")
 BoundingBox = io.Custom("BOUNDING_BOX")
+SOCKET_ONLY = {"forceInput": True}
+"""Newer editors make four numbers of an open box, which would be sent as a face that nobody has found."""
 
 
 class InfiniteTalkSpeakerMasks(CheckedNode):
@@ -73,6 +75,7 @@ class InfiniteTalkSpeakerMasks(CheckedNode):
                     "bboxes",
                     optional=True,
                     tooltip="For layout from masks, in place of masks: a detector's boxes, in pixels of the picture.",
+                    extra_dict=SOCKET_ONLY,
                 ),
                 io.Boolean.Input(
                     "follow",
