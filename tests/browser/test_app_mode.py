@@ -15,6 +15,8 @@ SHOWN = {
 SMALL = {"width": 64, "height": 48, "steps": 1, "window_frames": 17, "motion_frames": 5}
 SWITCH = "() => app.extensionManager.command.execute('Comfy.ToggleLinear')"
 VIDEO = "[data-testid=linear-center-panel] video"
+STRIP = """() => [...document.querySelectorAll("[data-testid=linear-history-item] video")]
+    .map(({ src }) => new URL(src).searchParams.get("filename"))"""
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -44,4 +46,6 @@ def test_a_run_of_the_app_ends_with_its_video(nodes_2: Editor):
     nodes_2.wait_until("() => tests.jobs.end?.kind === 'execution_success'", 60)
     nodes_2.wait_until(f"() => document.querySelector('{VIDEO}')?.readyState >= 2")
     assert page.evaluate(f"() => document.querySelector('{VIDEO}').videoWidth") == SMALL["width"]
+    shown = page.evaluate(STRIP)
+    assert len(shown) == len({*shown}) > 0
     page.evaluate(SWITCH)
