@@ -21,7 +21,7 @@ import in_process
 from comfy_client import ComfyClient, Prompt
 from comfy_server import ComfyServer
 from examples import core_examples
-from examples.editor_graph import EditorGraph, OfferedNodes
+from examples.editor_graph import EditorGraph, NotOfferedError, OfferedNodes
 from examples.media import write_media
 from examples.talks import TALKS, talk
 from PIL import Image
@@ -47,17 +47,30 @@ def main() -> None:
         with ComfyServer.here(base) as server:
             offered = ComfyClient(server.url).get("/object_info")
             for name in options.names or EXAMPLES:
-                write_example(name, offered, server.url, options.png or base)
+                try:
+                    write_example(name, offered, server, options.png or base)
+                except NotOfferedError as error:
+                    print(f"{name} is left as it is: this ComfyUI has no node {error}; COMFYUI_PATH chooses another")
 
 
-def write_example(name: str, offered: OfferedNodes, url: str, pictures: Path) -> None:
+def write_example(name: str, offered: OfferedNodes, server: ComfyServer, pictures: Path) -> None:
     """Write one example; its picture in full size is left in the folder `pictures`."""
     graph, picture, exported = FOLDER / f"{name}.json", pictures / f"{name}.png", pictures / f"{name}.api.json"
-    write_json(graph, build(name, offered))
-    subprocess.run([sys.executable, SCREENSHOT, url, graph, picture, "--api", exported], check=True)
+    built = build(name, offered)
+    write_json(graph, built)
+    pretend_models(built, server.base / "models")
+    subprocess.run([sys.executable, SCREENSHOT, server.url, graph, picture, "--api", exported], check=True)
     write_json(FOLDER / "api" / graph.name, tidy(json.loads(exported.read_text(encoding="utf-8")), offered))
     exported.unlink()
     write_thumbnail(picture, FOLDER / f"{name}.jpg")
+
+
+def pretend_models(graph: dict[str, Any], folder: Path) -> None:
+    """Empty files under the names of a graph's models: newer editors draw a red frame where one is missing."""
+    for model in (model for node in graph["nodes"] for model in node["properties"].get("models", [])):
+        file = folder / model["directory"] / model["name"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
 
 
 def tidy(prompt: Prompt, offered: OfferedNodes) -> Prompt:

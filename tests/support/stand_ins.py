@@ -13,6 +13,7 @@ from tiny_models import TinyInfiniteTalk, TinyWan, TinyWav2Vec
 
 from .tiny_animate import wan_animate
 from .tiny_encoder_weights import EXTENSION, clip_vision, text_encoder
+from .tiny_face_detector import face_detector
 
 if TYPE_CHECKING:
     from tiny_models import Weights
@@ -30,6 +31,7 @@ STAND_INS: dict[str, Callable[[], Weights]] = {
     "loras/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16": lambda: tiny_models.lora(TinyWan(), 14),
     "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": lambda: text_encoder(23),
     "clip_vision/clip_vision_h": lambda: clip_vision(24),
+    "detection/mediapipe_face_fp32": face_detector,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import urllib.parse
 import urllib.request
 import uuid
 from dataclasses import dataclass, replace
@@ -17,12 +18,13 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from comfy_client import ComfyClient, Prompt
+from comfy_client import ComfyClient, ComfyError, Prompt
 from environment import ROOT
 from evaluation.finished import run
 from examples.media import VIDEO_RATE
 from media_facts import MediaFacts, measure
-from talking_picture import inputs_of
+from PIL import Image
+from talking_picture import find_node, inputs_of
 
 from ..support.stand_ins import SPEECH_SECONDS
 
@@ -56,6 +58,7 @@ PROMISES = {
     "talking_picture_lightx2v": TALK,
     "talking_picture_flashtalk": TALK,
     "two_speakers": TALK,
+    "two_speakers_found_faces": TALK,
     "interview": TALK,
     "dubbing": TALK,
     "dubbing_keep_the_shot": TALK,
@@ -67,6 +70,10 @@ PROMISES = {
     "image_to_video": Promise(LENGTH, fps=16.0),
     "wan_animate": Promise(LENGTH, fps=VIDEO_RATE, sound="pose.mp4"),
 }
+
+
+OF_NEWER_CORES = {"two_speakers_found_faces": {"LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker"}}
+"""Nodes of examples that ComfyUI has from 0.23 on."""
 
 
 def small(file: Path) -> Prompt:
@@ -126,10 +133,43 @@ def test_every_example_has_a_promise():
 @pytest.mark.parametrize("file", GRAPHS, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_a_graph_makes_the_file_that_it_promises(client: ComfyClient, input_folder: Path, file: Path):
     prompt, promise = small(file), PROMISES[file.stem]
+    if missing := {node["class_type"] for node in prompt.values()} - set(client.get("/object_info")):
+        assert missing == OF_NEWER_CORES.get(file.stem)
+        with pytest.raises(ComfyError, match="MediaPipeFaceLandmarker"):
+            client.run(prompt)
+        pytest.skip(f"this core has no {missing}")
     check(run(client, prompt)[0], promise, input_folder)
     if file.stem in CORES_VIDEOS:  # sound can be added to core's videos, and left out
         other = toggle_sound(prompt, promise)
         check(run(client, prompt)[0], other, input_folder)
+
+
+def test_the_faces_that_cores_detector_finds_become_masks_from_left_to_right(client: ComfyClient):
+    prompt = json.loads((ROOT / "example_workflows" / "api" / "two_speakers_found_faces.json").read_text("utf-8"))
+    if "MediaPipeFaceLandmarker" not in client.get("/object_info"):
+        pytest.skip("this core has no face detector")
+    masks, faces = find_node(prompt, "InfiniteTalkSpeakerMasks"), inputs_of(prompt, "MediaPipeFaceLandmarker")
+    kept = {"LoadImage", "LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker", "InfiniteTalkSpeakerMasks"}
+    prompt = {number: node for number, node in prompt.items() if node["class_type"] in kept}
+    prompt["seen"] = {"class_type": "MaskToImage", "inputs": {"mask": [masks, 0]}}
+    prompt["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["seen", 0]}}
+
+    shown = client.run(prompt).outputs["shown"]["images"]
+
+    left, right = (picture(client, file) for file in shown)
+    assert left.shape == (512, 1024)
+    drawn = (slice(90, 430), slice(110, 420))  # of the face in demo/media/face.png
+    assert left[drawn].all()
+    assert right[:, 512:][drawn].all()
+    assert not (left & right).any()
+    faces["min_confidence"] = 1.0
+    assert "No face was found in the picture" in client.run(prompt).error_message
+
+
+def picture(client: ComfyClient, file: dict[str, str]) -> np.ndarray:
+    """Where a picture of the server is bright, `[H, W]`."""
+    with urllib.request.urlopen(f"{client.url}/view?{urllib.parse.urlencode(file)}") as answer:
+        return np.asarray(Image.open(answer).convert("L")) > 127
 
 
 def test_the_template_browser_offers_every_example_with_its_picture(client: ComfyClient):

@@ -34,6 +34,10 @@ FILE_BUTTON, FIXED_SEED = "image", "fixed"
 COLUMN_GAP, NODE_GAP, GROUP_GAP, GROUP_SIDE, GROUP_HEAD, TOP = 20, 26, 20, 20, 40, -10
 
 
+class NotOfferedError(Exception):
+    """The server has no node of this class: its ComfyUI is too old."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A file for the editor's offer to download what is missing."""
@@ -131,8 +135,11 @@ class EditorGraph:
             values: its widgets' values (defaults stay) and, as `Output` or `Node`, its links.
 
         Raises:
+            NotOfferedError: the server has no such node.
             KeyError: the node has no such input.
         """
+        if kind not in self._offered:
+            raise NotOfferedError(kind)
         described = self._offered[kind]
         node = Node(len(self.nodes) + 1, kind, title, mode=OFF if off else ON)
         node.properties = {"Node name for S&R": kind}

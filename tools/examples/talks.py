@@ -26,6 +26,10 @@ LIGHTX2V = Model(
     f"{KIJAI}/WanVideo_comfy/resolve/main/Lightx2v",
 )  # fmt: skip
 
+FACES = Model(
+    "mediapipe_face_fp32.safetensors", "detection", "https://huggingface.co/Comfy-Org/mediapipe/resolve/main/detection"
+)
+
 FLASHTALK = "SoulX-FlashTalk-14B/diffusion_pytorch_model.safetensors.index.json"
 """The list of the model's shards; the editor cannot offer a folder for download, so the notes say where it is."""
 
@@ -48,6 +52,8 @@ class Talk:
     fast: bool = False
     """With the lightx2v LoRA on, and its settings."""
     two_speakers: bool = False
+    found_faces: bool = False
+    """Where the speakers are is found by core's face detector, which older cores do not have."""
     dubbing: bool = False
     flashtalk: bool = False
     """With SoulX-FlashTalk in place of base and InfiniteTalk, and its settings."""
@@ -101,13 +107,7 @@ def talk(graph: EditorGraph, example: Talk) -> None:
         loaders.insert(1, graph.add("LoraLoaderModelOnly", title, loads=LIGHTX2V, off=not example.fast, model=base))
         graph.connect(loaders[1], sampler, "model")
     follow = _voices(graph, example, voices, embeds)
-    if example.two_speakers:
-        follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen))
-        graph.connect(follow[0], sampler, "speaker_masks")
-    if example.keep_shot:
-        mouth = {"layout": "boxes", "boxes": MOUTH_BOX, "follow": True}
-        follow.insert(0, graph.add("InfiniteTalkSpeakerMasks", "The mouth, which may change", image=seen, **mouth))
-        graph.connect(follow[0], sampler, "edit_mask")
+    faces, masks = _masks(graph, example, seen, sampler)
     scenes = _second_camera(graph, example.close_ups, seen, sampler) if example.close_ups else []
     add_notes(graph, Notes(example.name, "flashtalk" if example.flashtalk else "talking", example.note_heights))
     graph.column(360)
@@ -116,7 +116,10 @@ def talk(graph: EditorGraph, example: Talk) -> None:
     graph.group("Models", GREEN, [*loaders, vae, vision, encoder, wav2vec])
     graph.column(440)
     graph.group("Prompt", GOLD, prompts)
-    graph.group("What the mouth follows", PURPLE, [*follow, embeds])
+    graph.group("What the mouth follows", PURPLE, [*masks, *follow, embeds])
+    if faces:
+        graph.column(440)
+        graph.group("Faces", PURPLE, faces)
     if scenes:
         graph.column(400)
         graph.group("Scenes", GREEN, scenes)
@@ -161,6 +164,28 @@ def _voices(graph: EditorGraph, example: Talk, voices: list[Node], embeds: Node)
     return []
 
 
+def _masks(graph: EditorGraph, example: Talk, seen: Node, sampler: Node) -> tuple[list[Node], list[Node]]:
+    """Where somebody talks in the picture: the nodes that find faces, and else the node that is told where they are."""
+    if example.found_faces:
+        detector = graph.add("LoadMediaPipeFaceLandmarker", "Load face detector", loads=FACES)
+        how = {"detector_variant": "both", "num_faces": 0}  # all: one too many is refused, with its place
+        found = graph.add("MediaPipeFaceLandmarker", "Find faces", face_detection_model=detector, image=seen, **how)
+        where = {"layout": "from masks", "bboxes": found["bboxes"]}
+        masks = graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen, **where)
+        graph.connect(masks, sampler, "speaker_masks")
+        return [detector, found, masks], []
+    if example.two_speakers:
+        masks = graph.add("InfiniteTalkSpeakerMasks", "Speaker Masks", image=seen)
+        graph.connect(masks, sampler, "speaker_masks")
+        return [], [masks]
+    if example.keep_shot:
+        mouth = {"layout": "boxes", "boxes": MOUTH_BOX, "follow": True}
+        masks = graph.add("InfiniteTalkSpeakerMasks", "The mouth, which may change", image=seen, **mouth)
+        graph.connect(masks, sampler, "edit_mask")
+        return [], [masks]
+    return [], []
+
+
 def _second_camera(graph: EditorGraph, close_ups: tuple[float, float], first: Node, sampler: Node) -> list[Node]:
     """Cuts to another picture and back to the first; returns the nodes."""
     other = graph.add("LoadImage", "Second camera", image="face_close.png")
@@ -188,6 +213,12 @@ TALKS = (
     Talk(
         "two_speakers", "Two people sit side by side and talk with each other, natural gestures, soft light.",
         infinitetalk=MULTI, two_speakers=True, prefix="InfiniteTalk/two", note_heights=(280, 250, 520),
+    ),
+    Talk(
+        "two_speakers_found_faces",
+        "Two people sit side by side and talk with each other, natural gestures, soft light.",
+        infinitetalk=MULTI, two_speakers=True, found_faces=True, prefix="InfiniteTalk/two",
+        note_heights=(300, 260, 540),
     ),
     Talk(
         "interview", "Two people sit side by side and talk with each other, natural gestures, soft light.",

@@ -65,6 +65,7 @@ def test_the_models_of_the_readme_are_those_of_the_talking_examples():
         "talking_picture",
         "talking_picture_lightx2v",
         "two_speakers",
+        "two_speakers_found_faces",
         "dubbing",
         "long_narration",
         "storyboard",
