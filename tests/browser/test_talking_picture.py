@@ -19,6 +19,12 @@ INTO_A_SUBGRAPH = """() => {
     const sampler = app.graph.nodes.find((node) => node.type === "InfiniteTalkSampler");
     app.graph.convertToSubgraph(new Set([sampler]));
 }"""
+INTO_A_GROUP_NODE = """(types) => {
+    const { fromNodes } = window.comfyAPI.groupNode.GroupNodeHandler;
+    if (!fromNodes) return false;
+    fromNodes.call(window.comfyAPI.groupNode.GroupNodeHandler, app.graph.nodes.filter((n) => types.includes(n.type)));
+    return true;
+}"""
 PLAYER_IN_THE_SUBGRAPH = (
     "app.graph.nodes.find((node) => node.subgraph)"
     ".subgraph.nodes[0].widgets.find((widget) => widget.name === 'growing video')?.element"
@@ -141,3 +147,18 @@ def test_what_is_finished_is_on_a_sampler_in_a_subgraph_too(nodes_2: Editor, cli
     nodes_2.wait_until(f"() => ({PLAYER_IN_THE_SUBGRAPH})?.readyState >= 2", 60)
     client.interrupt()
     nodes_2.wait_until("() => tests.jobs.end !== null")
+
+
+def test_a_group_node_around_embeds_and_sampler_runs_and_shows_previews(editor: Editor):
+    editor.load(load("talking_picture"), "talking_picture")
+    make_small(editor, 0.4, **SMALL)
+    if not editor.page.evaluate(INTO_A_GROUP_NODE, ["InfiniteTalkAudioEmbeds", "InfiniteTalkSampler"]):
+        pytest.skip("this editor makes a subgraph of every group node")
+    editor.page.locator("[role=dialog] input").fill("talk")
+    editor.page.keyboard.press("Enter")
+    editor.wait_until("() => app.graph.nodes.some((node) => node.type.endsWith('talk'))")
+
+    seen = editor.run()
+
+    assert {preview["node"].rpartition(">")[2] for preview in seen["previews"]} == {"talk"}
+    assert "10 frames, 25 fps" in editor.reports()["SaveVideoWithAudio"]
