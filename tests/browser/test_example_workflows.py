@@ -12,9 +12,10 @@ from environment import ROOT
 from graph_editor.editor import Editor
 from graph_editor.small_graph import load
 
+from ..support.conditions import OF_NEWER_CORES
+
 WORKFLOWS = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json"))
 ALWAYS, BYPASSED = 0, 4  # LiteGraph's modes of nodes
-OF_NEWER_CORES = {"two_speakers_found_faces": {"LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker"}}
 API = "async () => (await app.graphToPrompt()).output"
 
 

@@ -23,3 +23,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
         time.sleep(0.05)
+
+
+OF_NEWER_CORES = {"two_speakers_found_faces": {"LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker"}}
+"""Nodes of examples that ComfyUI has from 0.23 on."""

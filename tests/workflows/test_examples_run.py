@@ -26,6 +26,7 @@ from media_facts import MediaFacts, measure
 from PIL import Image
 from talking_picture import find_node, inputs_of
 
+from ..support.conditions import OF_NEWER_CORES
 from ..support.stand_ins import SPEECH_SECONDS
 
 SHIPPED = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
@@ -70,10 +71,6 @@ PROMISES = {
     "image_to_video": Promise(LENGTH, fps=16.0),
     "wan_animate": Promise(LENGTH, fps=VIDEO_RATE, sound="pose.mp4"),
 }
-
-
-OF_NEWER_CORES = {"two_speakers_found_faces": {"LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker"}}
-"""Nodes of examples that ComfyUI has from 0.23 on."""
 
 
 def small(file: Path) -> Prompt:
