@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from environment import find_core
 from graph_editor.editor import Editor
 from graph_editor.small_graph import load, make_small
 
@@ -17,6 +18,8 @@ SWITCH = "() => app.extensionManager.command.execute('Comfy.ToggleLinear')"
 VIDEO = "[data-testid=linear-center-panel] video"
 STRIP = """() => [...document.querySelectorAll("[data-testid=linear-history-item] video")]
     .map(({ src }) => new URL(src).searchParams.get("filename"))"""
+LISTS_JOBS = "/api/jobs" in (find_core() / "server.py").read_text(encoding="utf-8")
+"""Without that the strip of results below the video stays empty: the newest editor on an older core."""
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -46,6 +49,8 @@ def test_a_run_of_the_app_ends_with_its_video(nodes_2: Editor):
     nodes_2.wait_until("() => tests.jobs.end?.kind === 'execution_success'", 60)
     nodes_2.wait_until(f"() => document.querySelector('{VIDEO}')?.readyState >= 2")
     assert page.evaluate(f"() => document.querySelector('{VIDEO}').videoWidth") == SMALL["width"]
-    shown = page.evaluate(STRIP)
-    assert len(shown) == len({*shown}) > 0
+    if LISTS_JOBS:
+        nodes_2.wait_until(f"() => ({STRIP})().length > 0")
+        shown = page.evaluate(STRIP)
+        assert len(shown) == len({*shown})
     page.evaluate(SWITCH)
