@@ -69,7 +69,10 @@ def test_a_file_without_metadata_holds_no_graph(editor: Editor, client: ComfyCli
     assert {node["type"] for node in editor.graph()["nodes"]} <= {"LoadVideo"}
 
 
-def test_a_warning_stays_on_the_save_node_when_the_sound_is_unusable(editor: Editor):
+def test_a_warning_stays_on_the_save_node_when_the_sound_is_unusable(editor: Editor, client: ComfyClient):
+    _, options = client.get("/object_info/EmptyAudio")["EmptyAudio"]["input"]["required"]["sample_rate"]
+    if options.get("min", 0) > 0:
+        pytest.skip("this core's nodes give no sound that cannot be used")
     editor.new()
     for node_type in ("LoadImage", "EmptyAudio", "SaveVideoWithAudio"):
         editor.add(node_type)

@@ -119,6 +119,10 @@ class StoredVideo:
         """Bits per channel of the stored frames."""
         return 8
 
+    def get_color_space(self) -> str:
+        """The frames are plain RGB, in core's word for it."""
+        return "sRGB"
+
     def get_components(self) -> Components:
         """Images (memory-mapped when large), frame rate and sound."""
         images = frames_as_image(self._frames, self._start, self._stop)
