@@ -11,13 +11,13 @@ import soundfile
 from comfy_client import ComfyClient, JobResult, Prompt
 from comfy_server import ComfyServer
 from evaluation import finished
+from infinitetalk.audio.decode import KEPT_BYTES
 from talking_picture import find_node, inputs_of
 
 from ..support import jobs
 
 RATE, SILENCE_SECONDS, TONE_SECONDS = 48_000, 1000, 2
 WHOLE_BYTES = (SILENCE_SECONDS + TONE_SECONDS) * RATE * 2 * 4
-KEPT_BYTES = 256 << 20
 OTHER_BYTES = 16 << 20  # the log, frames, and all else that a server writes meanwhile
 
 
