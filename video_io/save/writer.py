@@ -305,7 +305,7 @@ def _arguments(job: _Job, sound: FittedAudio | None) -> list[str]:
     video_format, layout, frame_rate = job.settings.format, job.layout, job.source.frame_rate
     arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", layout.pixel_format]
     arguments += ["-video_size", f"{layout.width}x{layout.height}"]
-    arguments += ["-framerate", f"{frame_rate.numerator}/{frame_rate.denominator}", "-i", "pipe:0"]
+    arguments += ["-r", f"{frame_rate.numerator}/{frame_rate.denominator}", "-i", "pipe:0"]
     arguments += _audio_input(sound) if sound else []
     if job.tags:
         arguments += [*PROTOCOLS, "-f", "ffmetadata", "-i", f"file:{job.tags}"]

@@ -151,7 +151,7 @@ def _picture(spec: RunSpec) -> list[str]:
     """Raw frames from stdin. `zerolatency` has the encoder hold back none."""
     arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", "rgb24"]
     arguments += ["-video_size", f"{spec.width}x{spec.height}"]
-    arguments += ["-framerate", f"{spec.frame_rate.numerator}/{spec.frame_rate.denominator}", "-i", "pipe:0"]
+    arguments += ["-r", f"{spec.frame_rate.numerator}/{spec.frame_rate.denominator}", "-i", "pipe:0"]
     return arguments
 
 
