@@ -48,6 +48,8 @@ JUMP_AHEAD_SECONDS = 3600  # longer than any pause that is meant
 # Their clock starts anew when the sender does, and FFmpeg itself takes 10 s for such a jump.
 CLOCKS_THAT_RESTART = {"mpegts", "mpeg", "rtp_mpegts"}
 RESTART_SECONDS = 10
+# FFmpeg's own decoders of these leave their transparency out, which is a second picture beside the first.
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 REORDERED_SECONDS = 60  # no picture waits so long for others that are shown before it
 
 
@@ -178,6 +180,25 @@ def _clock_of(packet: av.Packet, tick: float) -> int | None:
     return pts if abs(pts - dts) * tick > REORDERED_SECONDS else dts
 
 
+def _decoder_with_alpha(stream: av.stream.Stream) -> av.VideoCodecContext | None:
+    """A decoder that gives the transparency of a stream which has one that its usual decoder leaves out."""
+    import av
+
+    if stream.metadata.get("alpha_mode") != "1" or stream.codec_context is None:
+        return None
+    name = WITH_ALPHA.get(stream.codec_context.codec.canonical_name)
+    if name is None:
+        return None
+    try:
+        decoder = av.VideoCodecContext.create(name, "r")
+    except ValueError:
+        log.warning("This PyAV has no %s: the video's transparency is left out.", name)
+        return None
+    decoder.thread_type = "AUTO"
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    return decoder
+
+
 class Packets:
     """The packets of some streams in the file's order, on one clock.
 
@@ -192,6 +213,7 @@ class Packets:
         self.damaged = False
         self.jumped = False
         self._container, self._streams = container, streams
+        self._decoders = {stream.index: _decoder_with_alpha(stream) for stream in streams}
         restarts = CLOCKS_THAT_RESTART & set(container.format.name.split(","))
         self._ahead = RESTART_SECONDS if restarts else JUMP_AHEAD_SECONDS
         self._shift = Fraction(0)  # of the newest clock; a stream takes it over when it gets there
@@ -219,7 +241,7 @@ class Packets:
 
     def _mend(self, packet: av.Packet) -> None:
         """Move the packet onto the clock of those before it."""
-        index = packet.stream_index
+        index = packet.stream.index
         tick = self._ticks.get(index)
         if tick is None:
             tick = self._ticks[index] = Fraction(packet.time_base or 0)
@@ -255,8 +277,10 @@ class Packets:
         """The frames that a packet completes; a damaged one costs its own frames only."""
         import av
 
+        decoder = self._decoders[packet.stream.index]
         try:
-            frames: list[av.VideoFrame | av.AudioFrame] = [*packet.decode()]
+            found = packet.decode() if decoder is None else decoder.decode(packet)
+            frames: list[av.VideoFrame | av.AudioFrame] = [*found]
         except (av.error.FFmpegError, ValueError) as error:
             log.warning("A damaged part of the file is left out: %s", error)
             self.damaged = True

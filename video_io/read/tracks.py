@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
+from .channel_order import without_own_order
 from .container import JUMP_AHEAD_SECONDS, MAX_PIXELS, Packets, Source, name_of, open_container, seconds_of
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ def _first_decodable(source: Source, indices: list[int], passed_over: list[str |
 
 def _first_time(container: av.container.InputContainer, stream: av.stream.Stream) -> Fraction | int:
     """The time of the first frame that is shown or heard; if there is none, how many packets were tried."""
-    from av import VideoStream
+    from av import AudioStream, VideoStream
 
     if isinstance(stream, VideoStream):
         prepare(stream)
+    elif isinstance(stream, AudioStream):
+        without_own_order(stream)
     tried, packets = 0, Packets(container, [stream])
     for packet in packets:
         tried += bool(packet.size)

@@ -140,6 +140,25 @@ def test_any_frame_can_be_asked_for(tmp_path: Path, sources, suffix: str):
             assert np.array_equal(next(rest), wanted)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".webm", "libvpx-vp9"), (".mov", "libx265")])
+def test_the_last_pictures_are_those_of_the_file_whichever_track_is_first(tmp_path, suffix: str, codec: str):
+    sound = files.voice(tmp_path, 1)
+    both, first = tmp_path / f"both{suffix}", tmp_path / f"first{suffix}"
+    files.ffmpeg(*files.counter(1), "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", codec, both)
+    files.ffmpeg("-i", both, "-map", "0:a", "-map", "0:v", "-c", "copy", first)
+    assert np.array_equal([*FileFrames(first).frames()], [*FileFrames(both).frames()])
+    assert times(first)[-1] == pytest.approx(24 / 25, abs=LEVELS)
+
+
+def test_the_last_samples_are_heard_whichever_track_is_first(tmp_path: Path):
+    """WMA keeps some of them back."""
+    sound, alone, both = files.voice(tmp_path, 1), tmp_path / "alone.wma", tmp_path / "both.wmv"
+    files.ffmpeg("-i", sound, "-c:a", "wmav2", alone)
+    files.ffmpeg(*files.counter(1), "-i", alone, "-c:v", "wmv2", "-c:a", "copy", both)
+    heard, whole = (np.concatenate(list(FileAudio(path).blocks())) for path in (both, alone))
+    assert np.array_equal(heard[-len(whole) :], whole)
+
+
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch: pytest.MonkeyPatch):
     from infinitetalk.video_io.read.container import Packets
 
@@ -148,7 +167,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch:
     plain = Packets.decode
 
     def counted(self: Packets, packet):
-        seen.append(packet.stream_index)
+        seen.append(packet.stream.index)
         return plain(self, packet)
 
     monkeypatch.setattr(Packets, "decode", counted)
