@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import av
 
 # The bits of WAVEFORMATEXTENSIBLE's channel mask, by FFmpeg's names.
-WAV = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR".split()
+WAV = ["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"]
+WAV += ["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"]
 # Vorbis I specification, 4.3.9; RFC 7845, 5.1.1.2 has the same for Opus. One, two and four channels are in WAV's order.
 VORBIS = {
     3: "FL FC FR",

@@ -7,6 +7,7 @@ open. Time stamps that jump (recordings that were joined, a receiver that lost i
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -214,11 +215,11 @@ class Packets:
         self.jumped = False
         self._container, self._streams = container, streams
         self._decoders = {stream.index: _decoder_with_alpha(stream) for stream in streams}
-        restarts = CLOCKS_THAT_RESTART & set(container.format.name.split(","))
-        self._ahead = RESTART_SECONDS if restarts else JUMP_AHEAD_SECONDS
+        self._restarts = bool(CLOCKS_THAT_RESTART & set(container.format.name.split(",")))
+        self._ahead = RESTART_SECONDS if self._restarts else JUMP_AHEAD_SECONDS
         self._shift = Fraction(0)  # of the newest clock; a stream takes it over when it gets there
         self._shifts: dict[int, Fraction] = {}
-        self._last: dict[int, float] = {}
+        self._last: dict[int, dict[str, float]] = {}  # the newest time of each clock: `dts` and `pts`
         self._ends: dict[int, tuple[int, Fraction]] = {}  # in ticks, and how far they are moved
         self._ticks: dict[int, Fraction] = {}
         self._seconds_per_tick: dict[int, float] = {}  # exact numbers are slow, and only needed at a jump
@@ -250,15 +251,13 @@ class Packets:
         if stamp is None or not tick:
             return
         shift = self._shifts.get(index, Fraction(0))
-        last = self._last.get(index)
-        seconds = stamp * self._seconds_per_tick[index] + float(shift)
-        if last is not None and not self._follows(seconds, last):
-            began = stamp * tick
-            shift = self._shift if self._follows(float(began + self._shift), last) else self._end_of(index) - began
+        if not self._follows(packet, shift):
+            end, began = self._end_of(index), stamp * tick
+            shift = self._shift if self._follows(packet, self._shift) else end - began
             self._shift, self.jumped = shift, True
-            log.info("The clock of the file jumps from %.3f to %.3f s.", last, began)
-            seconds = float(began + shift)
-        self._shifts[index], self._last[index] = shift, seconds
+            log.info("The clock of the file jumps from %.3f to %.3f s.", end, began)
+        self._shifts[index] = shift
+        self._last.setdefault(index, {}).update(self._times(packet, shift))
         self._ends[index] = (stamp + (packet.duration or 0), shift)
         if shift:
             ticks = round(shift / tick)
@@ -270,8 +269,25 @@ class Packets:
         ticks, shift = self._ends[index]
         return ticks * self._ticks[index] + shift
 
-    def _follows(self, seconds: float, last: float) -> bool:
-        return last - JUMP_BACK_SECONDS <= seconds <= last + self._ahead
+    def _times(self, packet: av.Packet, shift: Fraction) -> dict[str, float]:
+        """The packet's times on both clocks, those that it has, in seconds."""
+        unit, moved = self._seconds_per_tick[packet.stream.index], float(shift)
+        stamps = (("dts", packet.dts), ("pts", packet.pts))
+        return {clock: stamp * unit + moved for clock, stamp in stamps if stamp is not None}
+
+    def _follows(self, packet: av.Packet, shift: Fraction) -> bool:
+        """Whether the packet comes after those before it.
+
+        By either clock: times of showing go back where pictures are reordered, by minutes where each stands for long;
+        times of decoding may be damaged, and Matroska has none: FFmpeg guesses them. But a picture that others need is
+        never shown before those that were there before it.
+        """
+        last = self._last.get(packet.stream.index, {})
+        back = JUMP_BACK_SECONDS if packet.is_keyframe or self._restarts else math.inf
+        return any(
+            clock not in last or last[clock] - back <= seconds <= last[clock] + self._ahead
+            for clock, seconds in self._times(packet, shift).items()
+        )
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame | av.AudioFrame]:
         """The frames that a packet completes; a damaged one costs its own frames only."""

@@ -32,7 +32,8 @@ def peaks(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("channels", list(LAYOUTS))
 @pytest.mark.parametrize(
-    ("name", "codec"), [("x.ogg", ("libvorbis",)), ("x.opus", ("libopus", "-mapping_family", "1")), ("x.flac", ("flac",))]
+    ("name", "codec"),
+    [("x.ogg", ("libvorbis",)), ("x.opus", ("libopus", "-mapping_family", "1")), ("x.flac", ("flac",))],
 )
 def test_a_center_is_no_right_in_any_codec(tmp_path: Path, channels: int, name: str, codec: tuple[str, ...]):
     found = peaks(steps(tmp_path / name, channels, "-c:a", *codec))

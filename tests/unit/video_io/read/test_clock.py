@@ -193,6 +193,25 @@ def test_a_picture_that_changes_its_size_keeps_the_first_one(tmp_path: Path, siz
     assert files.shown_seconds(shown[-1]) == pytest.approx(49 / 25, abs=LEVELS)  # fills the picture
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".mp4", "libx264"), (".mkv", "libx265")])
+@pytest.mark.parametrize("pause", [0, 90])
+def test_pictures_that_stand_for_long_keep_their_order_and_their_times(tmp_path, suffix: str, codec: str, pause: int):
+    """A slide every 15 s, or a recording of a screen on which nothing moves for a while; B-pictures are reordered."""
+    path, rate = tmp_path / f"x{suffix}", 10 if pause else "1/15"
+    source = f"color=black:size=64x48:rate={rate}:duration={6 if pause else 300}"
+    filters = f"format=gray,geq=lum='10*mod(N,24)',setpts='PTS+floor(N/20)*{pause}/TB'"
+    codecs = ["-fps_mode", "vfr", "-c:v", codec, "-bf", "3", "-crf", "1"]
+    files.ffmpeg("-f", "lavfi", "-i", source, "-vf", filters, *codecs, path)
+    frames = FileFrames(path)
+    shown = [*frames.frames()]
+    levels = [round(float(frame.mean()) / 10) for frame in shown]
+    changes = [number for number in range(1, len(levels)) if levels[number] != levels[number - 1]]
+    wanted = [number + number // 20 * pause * 10 for number in range(1, 60)] if pause else [*range(1, 20)]
+    assert changes == wanted
+    assert [levels[number] for number in changes] == [number % 24 for number in range(1, len(changes) + 1)]
+    assert np.array_equal(next(frames.frames(wanted[-2])), shown[wanted[-2]])
+
+
 def test_joined_broadcasts_are_one_after_the_other(tmp_path: Path, sources):
     part = merged(tmp_path / "part.ts", sources)
     both = files.joined(tmp_path / "both.ts", part, part)
