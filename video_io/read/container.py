@@ -191,10 +191,11 @@ def _decoder_with_alpha(stream: av.stream.Stream) -> av.VideoCodecContext | None
     if name is None:
         return None
     try:
-        decoder = av.VideoCodecContext.create(name, "r")
+        decoder = av.CodecContext.create(name, "r")
     except ValueError:
         log.warning("This PyAV has no %s: the video's transparency is left out.", name)
         return None
+    assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_type = "AUTO"
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return decoder

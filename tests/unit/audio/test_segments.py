@@ -71,15 +71,15 @@ def test_two_people_in_one_subtitle_both_have_its_time():
     assert [(s.start, s.end, s.speaker) for s in found] == [(1, 2, "Anna"), (1, 2, "Ben")]
 
 
-@pytest.mark.parametrize("opening", ["安娜：", "安娜:", "- 安娜： ", "[安娜]"])
+@pytest.mark.parametrize("opening", ["\u5b89\u5a1c\uff1a", "\u5b89\u5a1c:", "- \u5b89\u5a1c\uff1a ", "[\u5b89\u5a1c]"])
 def test_chinese_subtitles_name_who_speaks_with_their_own_colon_and_without_a_space(opening: str):
-    (segment,) = parse_segments(f"1\n00:00:01,000 --> 00:00:02,000\n{opening}你好，再见。\n")
-    assert segment.speaker == "安娜"
+    (segment,) = parse_segments(f"1\n00:00:01,000 --> 00:00:02,000\n{opening}\u4f60\u597d\uff0c\u518d\u89c1\u3002\n")
+    assert segment.speaker == "\u5b89\u5a1c"
 
 
 def test_a_wide_colon_in_the_middle_of_a_sentence_names_nobody():
     with pytest.raises(UserError, match="does not say who speaks"):
-        parse_segments("1\n00:00:01,000 --> 00:00:02,000\n他说，最后：好。\n")
+        parse_segments("1\n00:00:01,000 --> 00:00:02,000\n\u4ed6\u8bf4\uff0c\u6700\u540e\uff1a\u597d\u3002\n")
 
 
 def test_a_second_voice_in_a_subtitle_is_known_from_another_one():
