@@ -160,6 +160,7 @@ def _sound(sound: FittedAudio) -> list[str]:
     bits = AAC.bits_per_second(AUDIO_KBITS, rate, sound.channels)
     arguments = [*PROTOCOLS, "-f", "f32le", "-ar", str(sound.sample_rate), "-ac", str(sound.channels)]
     arguments += ["-i", f"file:{sound.path}", "-map", "1:a:0"]
+    arguments += [argument for found in AAC.channel_filters(sound.channels) for argument in ("-af", found)]
     return [*arguments, "-c:a", AAC.encoder, "-ar", str(rate), "-b:a", str(bits), "-shortest"]
 
 

@@ -71,7 +71,8 @@ def test_up_to_eight_channels_keep_their_places(save, pictures, name, channels):
     expected = [0, 1, 2, 3, 5, 6, 4] if (name, channels) == ("mp4 h264", 7) else list(range(channels))
     for index in range(channels):
         likeness = [abs(np.corrcoef(sound[:, index], tone.numpy())[0, 1]) for tone in tones]
-        if max(likeness) > 0.5:  # a low-frequency channel loses most of a higher tone
+        if channels < 6 or index != 3:  # the channel for low tones loses most of a higher one
+            assert max(likeness) > 0.5
             assert int(np.argmax(likeness)) == expected[index]
 
 
