@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ...errors import UserError
 from .as_shown import Look
-from .audio_source import BLOCK_SAMPLES, AudioError
+from .audio_source import BLOCK_SAMPLES, AudioError, AudioSource
 from .channel_order import without_own_order
 from .completeness import ends_early
 from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
@@ -177,10 +178,10 @@ def _check_alone(source: Source) -> None:
 def _picture(source: Source, tracks: Tracks) -> Track:
     if tracks.picture is not None:
         return tracks.picture
-    if tracks.undecodable:
+    if tracks.undecodable_pictures:
         raise UserError(
-            f"{name_of(source)} has no picture that can be decoded ({', '.join(tracks.undecodable)}): convert it to "
-            "H.264 first."
+            f"{name_of(source)} has no picture that can be decoded ({', '.join(tracks.undecodable_pictures)}): convert "
+            "it to H.264 first."
         )
     raise UserError(f"{name_of(source)} has no picture, only sound: connect a video with a picture.")
 
@@ -190,7 +191,7 @@ def _sound(source: Source, tracks: Tracks) -> Track:
         return tracks.sound
     if tracks.empty:
         raise UserError(f"{name_of(source)} holds no samples: choose or export another file.")
-    codecs = ", ".join(tracks.undecodable)
+    codecs = ", ".join(tracks.undecodable_sounds)
     raise AudioError(f"no sound that can be decoded ({codecs})" if codecs else "no sound track")
 
 
@@ -339,6 +340,31 @@ class FileAudio:
         return Fraction(samples * int.from_bytes(start[mark + 8 : mark + 12], "big"), self.sample_rate)
 
 
-def has_audio(source: Source) -> bool:
-    """Whether the file has sound that can be decoded."""
-    return choose_tracks(source).sound is not None
+@dataclass(frozen=True)
+class UndecodableAudio:
+    """A sound that nobody can decode, as an `AudioSource`: who reads it is told so."""
+
+    reason: str
+    sample_rate: ClassVar = 48_000
+    channels: ClassVar = 1
+    announced_seconds: ClassVar = 0.0
+    notes: ClassVar[list[str]] = []
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Nothing.
+
+        Raises:
+            AudioError: always.
+        """
+        raise AudioError(self.reason)
+
+
+def sound_of(source: Source, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> AudioSource | None:
+    """The sound of a part of a video (see `FileAudio`); None if it has none."""
+    tracks = choose_tracks(source)
+    if tracks.sound is not None:
+        return FileAudio(source, start_seconds, duration_seconds)
+    if not tracks.undecodable_sounds:
+        return None
+    codecs = ", ".join(tracks.undecodable_sounds)
+    return UndecodableAudio(f"the sound of {name_of(source)} cannot be decoded ({codecs})")
