@@ -227,6 +227,8 @@ class FileAudio:
             else:
                 self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
                 self.channels = frame.layout.nb_channels
+                if self._layout != f"{self.channels} channels":  # named by the decoder, which has WAV's order
+                    self._order = None
             declared = (stream.duration or 0) * tick_of(stream)
             self.announced_seconds = float(declared) or max(0, container.duration or 0) / 1_000_000
             counted = self._mp3_seconds() if "mp3" in kinds else declared if COUNTED & kinds else None
