@@ -76,6 +76,13 @@ def test_up_to_eight_channels_keep_their_places(save, pictures, name, channels):
             assert int(np.argmax(likeness)) == expected[index]
 
 
+@pytest.mark.parametrize(("peak", "said"), [(1.05, False), (5.0, True), (32_767.0, True)])
+def test_sound_beyond_full_scale_is_said(save, pictures, peak, said):
+    wave = peak * torch.sin(torch.arange(48_000) * 0.05)
+    saved = save(pictures, {"waveform": wave[None, None], "sample_rate": 48_000})
+    assert any("times full scale and is clipped" in note for note in saved.notes) == said
+
+
 def test_more_channels_than_the_codec_takes_are_left_out_and_that_is_said(save, pictures):
     saved = save(pictures, media.make_sound(1.0, channels=12))
     assert decode(saved.path).sound.shape == (48000, 8)
