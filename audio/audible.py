@@ -18,7 +18,8 @@ def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) ->
 
     Args:
         wave: `[samples]` at any rate, its length being that of the frames; read a stretch at a time.
-        threshold: root mean square over a frame, full scale being 1.
+        threshold: root mean square around the mean of a frame, full scale being 1: a constant offset, as cheap
+            recorders have it, is not heard.
 
     Returns:
         bool `[frames]`.
@@ -27,7 +28,7 @@ def audible_frames(wave: Tensor, frames: int, threshold: float = AUDIBLE_RMS) ->
     audible = torch.zeros(frames, dtype=torch.bool)
     for frame, (first, end) in enumerate(pairwise(ends)):
         if end > first:
-            audible[frame] = wave[first:end].square().mean().sqrt() > threshold
+            audible[frame] = wave[first:end].std(correction=0) > threshold
         if frame % FRAMES_PER_RELEASE == 0:
             release(wave)
     return audible

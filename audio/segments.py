@@ -10,12 +10,16 @@ from fractions import Fraction
 from ..errors import UserError
 
 # h:mm:ss.fff, mm:ss.fff or seconds; SubRip has a comma before the fraction.
-CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+)(?:[.,](\d+))?")
+CLOCK = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9})(?:[.,](\d{1,99}))?")
 CUE = re.compile(r"^\s*(\S+)\s*-->\s*(\S+)")
 # How a subtitle names who speaks: WebVTT's voice tag, `[name]`, or `name:` of up to three words at the start of a line.
+# Chinese has a wide colon (U+FF1A), and no space behind either.
 VOICE_TAG = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-WORD = r"[^\s:,.!?\[\]]+"
-NAMED_LINE = re.compile(rf"^\s*([-–—]?)\s*(?:\[([^\]]+)\]|((?!\d){WORD}(?: {WORD}){{0,2}}):(?=\s|$))")
+WIDE_COLON, WIDE_MARKS, CHINESE = "\uff1a", "\uff0c\u3002\uff01\uff1f\u3001", "\u3400-\u9fff"
+WORD = rf"[^\s:,.!?\[\]{WIDE_COLON}{WIDE_MARKS}]+"
+NAME = rf"(?!\d){WORD}(?: {WORD}){{0,2}}"
+COLON = rf"(?:{WIDE_COLON}|:(?=[\s{CHINESE}]|$))"
+NAMED_LINE = re.compile(rf"^\s*([-–—]?)\s*(?:\[([^\]]+)\]|({NAME}){COLON})")
 OTHER_BLOCKS = ("WEBVTT", "NOTE", "STYLE", "REGION")  # of WebVTT
 RTTM_SPEECH, RTTM_FIELDS = "SPEAKER", 8
 EXAMPLE = "0.0 4.2 Anna"

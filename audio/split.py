@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from .audio_clip import AudioClip
 from .embeds import MAX_VOICES
 from .segments import Segment
 
+COMMAS = re.compile("[,\uff0c\u3001\n]")  # Chinese has wide ones
 FADE_SECONDS = Fraction(1, 100)  # at both ends of a turn: too short to be heard, long enough for no click
 
 
@@ -45,7 +47,7 @@ def choose_speakers(segments: Sequence[Segment], wanted: str = "") -> list[str]:
     """
     known = list(dict.fromkeys(segment.speaker for segment in segments))
     by_name = {name.casefold(): name for name in reversed(known)}
-    chosen = [name.strip() for name in wanted.replace(",", "\n").splitlines() if name.strip()]
+    chosen = [name.strip() for name in COMMAS.split(wanted) if name.strip()]
     for name in chosen:
         if name.casefold() not in by_name:
             raise UserError(f"{name} is in speakers but not in the segments: there are {', '.join(known)}.")

@@ -17,12 +17,12 @@ def open_video(video: Any) -> tuple[FrameSource, Any]:
     if hasattr(video, "iter_frames"):
         return StoredFrames(video), video.sound
     if isinstance(video, VideoFromFile):
-        from ..video_io.read.video_file import FileAudio, FileFrames, has_audio
+        from ..video_io.read.video_file import FileFrames, sound_of
 
         # Newer cores cut a video by noting the part in it; 0.3.75 has no such thing.
         part = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
         file = video.get_stream_source()
-        return FileFrames(file, *part), FileAudio(file, *part) if has_audio(file) else None
+        return FileFrames(file, *part), sound_of(file, *part)
     components = video.get_components()
     alpha = getattr(components, "alpha", None)
     return ImageFrames(components.images, exact_frame_rate(components.frame_rate), alpha), components.audio

@@ -7,6 +7,7 @@ open. Time stamps that jump (recordings that were joined, a receiver that lost i
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -48,6 +49,8 @@ JUMP_AHEAD_SECONDS = 3600  # longer than any pause that is meant
 # Their clock starts anew when the sender does, and FFmpeg itself takes 10 s for such a jump.
 CLOCKS_THAT_RESTART = {"mpegts", "mpeg", "rtp_mpegts"}
 RESTART_SECONDS = 10
+# FFmpeg's own decoders of these leave their transparency out, which is a second picture beside the first.
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 REORDERED_SECONDS = 60  # no picture waits so long for others that are shown before it
 
 
@@ -178,6 +181,26 @@ def _clock_of(packet: av.Packet, tick: float) -> int | None:
     return pts if abs(pts - dts) * tick > REORDERED_SECONDS else dts
 
 
+def _decoder_with_alpha(stream: av.stream.Stream) -> av.VideoCodecContext | None:
+    """A decoder that gives the transparency of a stream which has one that its usual decoder leaves out."""
+    import av
+
+    if stream.metadata.get("alpha_mode") != "1" or stream.codec_context is None:
+        return None
+    name = WITH_ALPHA.get(stream.codec_context.codec.canonical_name)
+    if name is None:
+        return None
+    try:
+        decoder = av.CodecContext.create(name, "r")
+    except ValueError:
+        log.warning("This PyAV has no %s: the video's transparency is left out.", name)
+        return None
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.thread_type = "AUTO"
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    return decoder
+
+
 class Packets:
     """The packets of some streams in the file's order, on one clock.
 
@@ -192,11 +215,12 @@ class Packets:
         self.damaged = False
         self.jumped = False
         self._container, self._streams = container, streams
-        restarts = CLOCKS_THAT_RESTART & set(container.format.name.split(","))
-        self._ahead = RESTART_SECONDS if restarts else JUMP_AHEAD_SECONDS
+        self._decoders = {stream.index: _decoder_with_alpha(stream) for stream in streams}
+        self._restarts = bool(CLOCKS_THAT_RESTART & set(container.format.name.split(",")))
+        self._ahead = RESTART_SECONDS if self._restarts else JUMP_AHEAD_SECONDS
         self._shift = Fraction(0)  # of the newest clock; a stream takes it over when it gets there
         self._shifts: dict[int, Fraction] = {}
-        self._last: dict[int, float] = {}
+        self._last: dict[int, dict[str, float]] = {}  # the newest time of each clock: `dts` and `pts`
         self._ends: dict[int, tuple[int, Fraction]] = {}  # in ticks, and how far they are moved
         self._ticks: dict[int, Fraction] = {}
         self._seconds_per_tick: dict[int, float] = {}  # exact numbers are slow, and only needed at a jump
@@ -219,7 +243,7 @@ class Packets:
 
     def _mend(self, packet: av.Packet) -> None:
         """Move the packet onto the clock of those before it."""
-        index = packet.stream_index
+        index = packet.stream.index
         tick = self._ticks.get(index)
         if tick is None:
             tick = self._ticks[index] = Fraction(packet.time_base or 0)
@@ -228,15 +252,13 @@ class Packets:
         if stamp is None or not tick:
             return
         shift = self._shifts.get(index, Fraction(0))
-        last = self._last.get(index)
-        seconds = stamp * self._seconds_per_tick[index] + float(shift)
-        if last is not None and not self._follows(seconds, last):
-            began = stamp * tick
-            shift = self._shift if self._follows(float(began + self._shift), last) else self._end_of(index) - began
+        if not self._follows(packet, shift):
+            end, began = self._end_of(index), stamp * tick
+            shift = self._shift if self._follows(packet, self._shift) else end - began
             self._shift, self.jumped = shift, True
-            log.info("The clock of the file jumps from %.3f to %.3f s.", last, began)
-            seconds = float(began + shift)
-        self._shifts[index], self._last[index] = shift, seconds
+            log.info("The clock of the file jumps from %.3f to %.3f s.", end, began)
+        self._shifts[index] = shift
+        self._last.setdefault(index, {}).update(self._times(packet, shift))
         self._ends[index] = (stamp + (packet.duration or 0), shift)
         if shift:
             ticks = round(shift / tick)
@@ -248,15 +270,34 @@ class Packets:
         ticks, shift = self._ends[index]
         return ticks * self._ticks[index] + shift
 
-    def _follows(self, seconds: float, last: float) -> bool:
-        return last - JUMP_BACK_SECONDS <= seconds <= last + self._ahead
+    def _times(self, packet: av.Packet, shift: Fraction) -> dict[str, float]:
+        """The packet's times on both clocks, those that it has, in seconds."""
+        unit, moved = self._seconds_per_tick[packet.stream.index], float(shift)
+        stamps = (("dts", packet.dts), ("pts", packet.pts))
+        return {clock: stamp * unit + moved for clock, stamp in stamps if stamp is not None}
+
+    def _follows(self, packet: av.Packet, shift: Fraction) -> bool:
+        """Whether the packet comes after those before it.
+
+        By either clock: times of showing go back where pictures are reordered, by minutes where each stands for long;
+        times of decoding may be damaged, and Matroska has none: FFmpeg guesses them. But a picture that others need is
+        never shown before those that were there before it.
+        """
+        last = self._last.get(packet.stream.index, {})
+        back = JUMP_BACK_SECONDS if packet.is_keyframe or self._restarts else math.inf
+        return any(
+            clock not in last or last[clock] - back <= seconds <= last[clock] + self._ahead
+            for clock, seconds in self._times(packet, shift).items()
+        )
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame | av.AudioFrame]:
         """The frames that a packet completes; a damaged one costs its own frames only."""
         import av
 
+        decoder = self._decoders[packet.stream.index]
         try:
-            frames: list[av.VideoFrame | av.AudioFrame] = [*packet.decode()]
+            found = packet.decode() if decoder is None else decoder.decode(packet)
+            frames: list[av.VideoFrame | av.AudioFrame] = [*found]
         except (av.error.FFmpegError, ValueError) as error:
             log.warning("A damaged part of the file is left out: %s", error)
             self.damaged = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from .audio_source import AudioError, AudioSource
+from .channel_order import from_vorbis
 from .completeness import ends_early, size_is_filled_in, wav_data
 from .container import Part, Source, name_of, open_bytes
 from .joined_files import files_in
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK_SAMPLES = 1 << 18  # of all channels together, per read
+IN_VORBIS_ORDER = {"VORBIS", "OPUS"}  # whose channels libsndfile leaves as they are
 FOR_PYAV = {"MP3", "MPEG", "FLAC"}  # libsndfile reads them up to the first join, or by estimate
 
 
@@ -69,6 +71,7 @@ class SampleFile:
     def __init__(self, source: Source, file: soundfile.SoundFile) -> None:
         self._source = source
         self.sample_rate, self.channels, self.length = file.samplerate, file.channels, file.frames
+        self._order = from_vorbis(file.channels) if file.subtype in IN_VORBIS_ORDER else None
         self.announced_seconds = self.length / self.sample_rate
         self.notes: list[str] = []
 
@@ -105,7 +108,7 @@ class SampleFile:
             file.seek(min(first, self.length))
             try:
                 while len(block := file.read(size, dtype="float32", always_2d=True)):
-                    yield block
+                    yield block if self._order is None else np.take(block, self._order, axis=1)
             except soundfile.LibsndfileError as error:
                 raise AudioError(
                     f"{name_of(self._source)} is damaged after {file.tell() / file.samplerate:.2f} s "

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
+from .channel_order import without_own_order
 from .container import JUMP_AHEAD_SECONDS, MAX_PIXELS, Packets, Source, name_of, open_container, seconds_of
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class Tracks:
     """The chosen picture and sound; None where there is none that can be decoded.
 
     Attributes:
-        undecodable: names of the codecs of tracks that were passed over.
+        undecodable_pictures, undecodable_sounds: names of the codecs of tracks that were passed over.
         empty: whether there are tracks without anything in them.
     """
 
     picture: Track | None
     sound: Track | None
-    undecodable: tuple[str, ...] = ()
+    undecodable_pictures: tuple[str, ...] = ()
+    undecodable_sounds: tuple[str, ...] = ()
     empty: bool = False
 
     @property
@@ -54,17 +56,20 @@ def choose_tracks(source: Source) -> Tracks:
     Raises:
         UserError: the file is no medium, or names other files; its clock is damaged.
     """
-    passed_over: list[str | None] = []
+    passed_pictures: list[str | None] = []
+    passed_sounds: list[str | None] = []
     with open_container(source) as container:
         pictures = [stream.index for stream in _in_order(container.streams.video)]
         sounds = [stream.index for stream in _in_order(container.streams.audio)]
-    picture, sound = (_first_decodable(source, indices, passed_over) for indices in (pictures, sounds))
+    picture = _first_decodable(source, pictures, passed_pictures)
+    sound = _first_decodable(source, sounds, passed_sounds)
     if picture and sound and abs(picture.first - sound.first) > JUMP_AHEAD_SECONDS:
         raise UserError(
             f"{name_of(source)} is damaged: its picture begins at {float(picture.first):.0f} s and its sound at "
             f"{float(sound.first):.0f} s; get the whole file, or export it again."
         )
-    return Tracks(picture, sound, tuple(codec for codec in passed_over if codec), None in passed_over)
+    undecodable = [tuple(codec for codec in passed if codec) for passed in (passed_pictures, passed_sounds)]
+    return Tracks(picture, sound, undecodable[0], undecodable[1], None in [*passed_pictures, *passed_sounds])
 
 
 def _in_order(streams: tuple[av.stream.Stream, ...]) -> list[av.stream.Stream]:
@@ -93,10 +98,12 @@ def _first_decodable(source: Source, indices: list[int], passed_over: list[str |
 
 def _first_time(container: av.container.InputContainer, stream: av.stream.Stream) -> Fraction | int:
     """The time of the first frame that is shown or heard; if there is none, how many packets were tried."""
-    from av import VideoStream
+    from av import AudioStream, VideoStream
 
     if isinstance(stream, VideoStream):
         prepare(stream)
+    elif isinstance(stream, AudioStream):
+        without_own_order(stream)
     tried, packets = 0, Packets(container, [stream])
     for packet in packets:
         tried += bool(packet.size)

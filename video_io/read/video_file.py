@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ...errors import UserError
 from .as_shown import Look
-from .audio_source import BLOCK_SAMPLES, AudioError
+from .audio_source import BLOCK_SAMPLES, AudioError, AudioSource
+from .channel_order import without_own_order
 from .completeness import ends_early
 from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
 from .joined_files import files_in
@@ -107,7 +109,7 @@ class FileFrames:
             stamps, last, unstamped = array("q"), (0, 0), 0
             packets = Packets(container, streams)
             for packet in packets:
-                if packet.stream_index == stream.index and packet.size and not packet.is_discard:
+                if packet.stream.index == stream.index and packet.size and not packet.is_discard:
                     stamp = packet.pts if packet.pts is not None else packet.dts
                     unstamped += stamp is None
                     if stamp is not None and stamp * self._tick >= first:
@@ -153,7 +155,7 @@ class FileFrames:
                 container.seek(int(entry / self._tick), stream=stream)
             seconds, packets = self._picture.first, Packets(container, streams)
             for packet in packets:
-                if packet.stream_index != stream.index:
+                if packet.stream.index != stream.index:
                     continue
                 for frame in packets.decode(packet):
                     assert isinstance(frame, VideoFrame)
@@ -176,10 +178,10 @@ def _check_alone(source: Source) -> None:
 def _picture(source: Source, tracks: Tracks) -> Track:
     if tracks.picture is not None:
         return tracks.picture
-    if tracks.undecodable:
+    if tracks.undecodable_pictures:
         raise UserError(
-            f"{name_of(source)} has no picture that can be decoded ({', '.join(tracks.undecodable)}): convert it to "
-            "H.264 first."
+            f"{name_of(source)} has no picture that can be decoded ({', '.join(tracks.undecodable_pictures)}): convert "
+            "it to H.264 first."
         )
     raise UserError(f"{name_of(source)} has no picture, only sound: connect a video with a picture.")
 
@@ -189,7 +191,7 @@ def _sound(source: Source, tracks: Tracks) -> Track:
         return tracks.sound
     if tracks.empty:
         raise UserError(f"{name_of(source)} holds no samples: choose or export another file.")
-    codecs = ", ".join(tracks.undecodable)
+    codecs = ", ".join(tracks.undecodable_sounds)
     raise AudioError(f"no sound that can be decoded ({codecs})" if codecs else "no sound track")
 
 
@@ -217,13 +219,16 @@ class FileAudio:
         with open_container(source) as container:
             kinds = set(container.format.name.split(","))
             self._has_clock = not (WITHOUT_CLOCK & kinds) or self._tracks.picture is not None
+            stream = self._stream_of(container)
+            self._order = without_own_order(stream)
             frame = next(self._decoded(Packets(container, self._tracks.streams(container))), None)
             if frame is None:  # alone it was decodable, together with the picture it is not: `blocks` says so
                 self.sample_rate, self._layout, self.channels = 48_000, "mono", 1
             else:
                 self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
                 self.channels = frame.layout.nb_channels
-            stream = container.streams[self._sound.index]
+                if self._layout != f"{self.channels} channels":  # named by the decoder, which has WAV's order
+                    self._order = None
             declared = (stream.duration or 0) * tick_of(stream)
             self.announced_seconds = float(declared) or max(0, container.duration or 0) / 1_000_000
             counted = self._mp3_seconds() if "mp3" in kinds else declared if COUNTED & kinds else None
@@ -241,6 +246,7 @@ class FileAudio:
         skip = round(self._start * self.sample_rate)
         left = round(self._duration * self.sample_rate) if self._duration else None
         for block in self._placed():
+            block = block if self._order is None else np.take(block, self._order, axis=1)
             block, skip = block[skip:], max(0, skip - len(block))
             block = block if left is None else block[:left]
             if len(block):
@@ -254,6 +260,7 @@ class FileAudio:
         """The whole sound from the file's zero, silence where there is none."""
         position = 0
         with open_container(self._source) as container:
+            without_own_order(self._stream_of(container))
             packets = Packets(container, self._tracks.streams(container))
             resampler = Resampler(self.sample_rate, self._layout)
             for frame in self._decoded(packets):
@@ -273,6 +280,13 @@ class FileAudio:
                 yield block
         self._check_end(packets, Fraction(position, self.sample_rate))
 
+    def _stream_of(self, container: av.container.InputContainer) -> av.AudioStream:
+        from av import AudioStream
+
+        stream = container.streams[self._sound.index]
+        assert isinstance(stream, AudioStream)
+        return stream
+
     def _within_edit(self, frame: av.AudioFrame) -> int:
         """Samples of the frame that are heard: the last one of an MP4 may hold more than its edit list shows."""
         stamp = None if self._end is None else seconds_of(frame)
@@ -285,7 +299,7 @@ class FileAudio:
         from av import AudioFrame
 
         for packet in packets:
-            if packet.stream_index == self._sound.index:
+            if packet.stream.index == self._sound.index:
                 for frame in packets.decode(packet):
                     assert isinstance(frame, AudioFrame)
                     if frame.samples:
@@ -328,6 +342,31 @@ class FileAudio:
         return Fraction(samples * int.from_bytes(start[mark + 8 : mark + 12], "big"), self.sample_rate)
 
 
-def has_audio(source: Source) -> bool:
-    """Whether the file has sound that can be decoded."""
-    return choose_tracks(source).sound is not None
+@dataclass(frozen=True)
+class UndecodableAudio:
+    """A sound that nobody can decode, as an `AudioSource`: who reads it is told so."""
+
+    reason: str
+    sample_rate: ClassVar = 48_000
+    channels: ClassVar = 1
+    announced_seconds: ClassVar = 0.0
+    notes: ClassVar[list[str]] = []
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Nothing.
+
+        Raises:
+            AudioError: always.
+        """
+        raise AudioError(self.reason)
+
+
+def sound_of(source: Source, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> AudioSource | None:
+    """The sound of a part of a video (see `FileAudio`); None if it has none."""
+    tracks = choose_tracks(source)
+    if tracks.sound is not None:
+        return FileAudio(source, start_seconds, duration_seconds)
+    if not tracks.undecodable_sounds:
+        return None
+    codecs = ", ".join(tracks.undecodable_sounds)
+    return UndecodableAudio(f"the sound of {name_of(source)} cannot be decoded ({codecs})")

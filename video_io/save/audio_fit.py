@@ -14,6 +14,8 @@ import numpy as np
 from ...timebase import frames_of_samples, samples_of_frames
 from ..read.audio_source import BLOCK_SAMPLES, AudioSource
 
+OVERSHOOT = 0.1  # farther beyond full scale than that is another scale or too loud, not the ringing of a filter
+
 
 class AudioFit(Enum):
     """What happens when sound and picture differ in length; the values are the node's list."""
@@ -58,7 +60,8 @@ def fit_audio(
     """Write `sound` to `path`, as long as `fit` says for `frames` frames at `frame_rate` per second.
 
     Channels beyond `max_channels` are left out, samples that are not numbers become silence; both are said in
-    the notes. Memory does not grow with the length. `check` is called often and may raise to interrupt. Returns
+    the notes, and so is what exceeds full scale, since encoders or players clip it. Memory does not grow with the
+    length. `check` is called often and may raise to interrupt. Returns
     None for a sound without samples.
 
     Raises:
@@ -81,6 +84,11 @@ def fit_audio(
             writer.pad(file)
     if writer.bad_samples:
         notes.append(f"{writer.bad_samples} samples of the sound are not numbers (NaN) and were made silent.")
+    if writer.peak > 1 + OVERSHOOT:
+        notes.append(
+            f"The sound reaches {writer.peak:.3g} times full scale and is clipped there: samples from -1 to 1 are "
+            "expected."
+        )
     if fit is AudioFit.SHORTEST:
         frames = min(frames, frames_of_samples(writer.written, sample_rate=sound.sample_rate, frame_rate=frame_rate))
     return FittedAudio(
@@ -99,6 +107,7 @@ class _RawWriter:
     def __init__(self, channels: int, limit: int | None, check: Callable[[], None]) -> None:
         self.written = 0
         self.bad_samples = 0
+        self.peak = 0.0
         self._channels = channels
         self._limit = limit
         self._check = check
@@ -115,6 +124,7 @@ class _RawWriter:
             if not np.isfinite(block).all():
                 self.bad_samples += int((~np.isfinite(block)).sum())
                 block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
             file.write(block.data)
             self.written += len(block)
 

@@ -62,7 +62,8 @@ class AudioCodec:
         max_channels: most channels that it takes.
         lossless: whether a bit rate has no meaning.
         arguments: further arguments.
-        layouts: names of channel layouts for those channel counts whose usual one the encoder refuses.
+        layouts: names of channel layouts for those channel counts whose usual one the encoder refuses or, as the third
+            of three channels, takes for one of low tones alone.
     """
 
     encoder: str
@@ -78,6 +79,11 @@ class AudioCodec:
         if not self.sample_rates or sample_rate in self.sample_rates:
             return sample_rate
         return next((rate for rate in self.sample_rates if rate > sample_rate), self.sample_rates[-1])
+
+    def channel_filters(self, channels: int) -> list[str]:
+        """ffmpeg's filters that name the places of so many channels, where that has to be done."""
+        layout = dict(self.layouts).get(channels)
+        return [f"channelmap=map={'|'.join(map(str, range(channels)))}:channel_layout={layout}"] if layout else []
 
     def bits_per_second(self, kbit_per_second: int, sample_rate: int, channels: int) -> int:
         """The wanted bit rate, held to what the codec can carry at `sample_rate` (Hz)."""
@@ -140,7 +146,7 @@ class VideoFormat:
             raise UserError(f"crf is {crf}, but {self.name} takes 0 (best) to {self.max_crf}: set crf in that range.")
 
 
-AAC = AudioCodec("aac", "AAC", AAC_SAMPLE_RATES, max_channels=8)
+AAC = AudioCodec("aac", "AAC", AAC_SAMPLE_RATES, max_channels=8, layouts=((3, "3.0"),))
 # Channel layouts of RFC 7845, 5.1.1.2. Family 1 makes libopus order the channels: by itself ffmpeg (seen in 9.0)
 # swaps those of 5 and 7 channels.
 OPUS = AudioCodec(

@@ -305,7 +305,7 @@ def _arguments(job: _Job, sound: FittedAudio | None) -> list[str]:
     video_format, layout, frame_rate = job.settings.format, job.layout, job.source.frame_rate
     arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", layout.pixel_format]
     arguments += ["-video_size", f"{layout.width}x{layout.height}"]
-    arguments += ["-framerate", f"{frame_rate.numerator}/{frame_rate.denominator}", "-i", "pipe:0"]
+    arguments += ["-r", f"{frame_rate.numerator}/{frame_rate.denominator}", "-i", "pipe:0"]
     arguments += _audio_input(sound) if sound else []
     if job.tags:
         arguments += [*PROTOCOLS, "-f", "ffmetadata", "-i", f"file:{job.tags}"]
@@ -337,11 +337,7 @@ def _audio_output(settings: SaveSettings, sound: FittedAudio) -> list[str]:
     """Filter and encoder of the sound; its length is exact before and after resampling."""
     codec = settings.format.sound
     sample_rate = codec.sample_rate_for(sound.sample_rate)
-    filters = []
-    layout = dict(codec.layouts).get(sound.channels)
-    if layout:
-        channels = "|".join(map(str, range(sound.channels)))
-        filters.append(f"channelmap=map={channels}:channel_layout={layout}")
+    filters = codec.channel_filters(sound.channels)
     if sample_rate != sound.sample_rate:
         samples = max(1, round(Fraction(sound.samples * sample_rate, sound.sample_rate)))
         filters.append(f"aresample={sample_rate},apad=whole_len={samples},atrim=end_sample={samples}")

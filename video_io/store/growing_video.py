@@ -151,7 +151,7 @@ def _picture(spec: RunSpec) -> list[str]:
     """Raw frames from stdin. `zerolatency` has the encoder hold back none."""
     arguments = [*COMMON, *PROTOCOLS, "-f", "rawvideo", "-pixel_format", "rgb24"]
     arguments += ["-video_size", f"{spec.width}x{spec.height}"]
-    arguments += ["-framerate", f"{spec.frame_rate.numerator}/{spec.frame_rate.denominator}", "-i", "pipe:0"]
+    arguments += ["-r", f"{spec.frame_rate.numerator}/{spec.frame_rate.denominator}", "-i", "pipe:0"]
     return arguments
 
 
@@ -160,6 +160,7 @@ def _sound(sound: FittedAudio) -> list[str]:
     bits = AAC.bits_per_second(AUDIO_KBITS, rate, sound.channels)
     arguments = [*PROTOCOLS, "-f", "f32le", "-ar", str(sound.sample_rate), "-ac", str(sound.channels)]
     arguments += ["-i", f"file:{sound.path}", "-map", "1:a:0"]
+    arguments += [argument for found in AAC.channel_filters(sound.channels) for argument in ("-af", found)]
     return [*arguments, "-c:a", AAC.encoder, "-ar", str(rate), "-b:a", str(bits), "-shortest"]
 
 

@@ -118,6 +118,15 @@ def test_max_frames_before_the_second_voice_leaves_it_silent(encoder: Wav2VecEnc
     assert embeds.sound["waveform"].shape[2] == 20 * 640
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.005, 0.02])
+def test_a_constant_offset_is_no_voice(encoder: Wav2VecEncoder, speech: AudioClip, offset: float) -> None:
+    pause = torch.zeros(1, speech.sample_rate)
+    sound = AudioClip(torch.cat([speech.read(0, speech.sample_rate), pause], dim=1) + offset, speech.sample_rate)
+    (audible,) = embed_voices(encoder, [sound]).audible
+    assert audible[:25].any()
+    assert not audible[27:].any()
+
+
 def test_one_voice_comes_back_untouched(encoder: Wav2VecEncoder, stereo_speech: AudioClip) -> None:
     loud = AudioClip(stereo_speech.samples * 4, stereo_speech.sample_rate)
     embeds = embed_voices(encoder, [loud])

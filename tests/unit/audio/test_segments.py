@@ -71,6 +71,17 @@ def test_two_people_in_one_subtitle_both_have_its_time():
     assert [(s.start, s.end, s.speaker) for s in found] == [(1, 2, "Anna"), (1, 2, "Ben")]
 
 
+@pytest.mark.parametrize("opening", ["\u5b89\u5a1c\uff1a", "\u5b89\u5a1c:", "- \u5b89\u5a1c\uff1a ", "[\u5b89\u5a1c]"])
+def test_chinese_subtitles_name_who_speaks_with_their_own_colon_and_without_a_space(opening: str):
+    (segment,) = parse_segments(f"1\n00:00:01,000 --> 00:00:02,000\n{opening}\u4f60\u597d\uff0c\u518d\u89c1\u3002\n")
+    assert segment.speaker == "\u5b89\u5a1c"
+
+
+def test_a_wide_colon_in_the_middle_of_a_sentence_names_nobody():
+    with pytest.raises(UserError, match="does not say who speaks"):
+        parse_segments("1\n00:00:01,000 --> 00:00:02,000\n\u4ed6\u8bf4\uff0c\u6700\u540e\uff1a\u597d\u3002\n")
+
+
 def test_a_second_voice_in_a_subtitle_is_known_from_another_one():
     first, second = "1\n0:01 --> 0:02\nAnna: Yes?\nBen: No.\n", "2\n0:03 --> 0:04\nBen: But why: because.\n"
     found = parse_segments(f"{first}\n{second}")
@@ -90,6 +101,7 @@ def test_a_colon_in_the_middle_of_a_sentence_names_nobody():
         ("0 1 Anna\n1 2", "Line 2 of the segments is '1 2'"),
         ("0 1 Anna\n\n2 now Ben", "Line 3 of the segments has 'now' for a time"),
         ("0 1 Anna\n-2 3 Ben", "Line 2 of the segments has '-2' for a time"),
+        (f"0 {'9' * 5000} Anna", "Line 1 of the segments has '999"),
         ("0 nan Anna", "Line 1 of the segments has 'nan' for a time"),
         ("0 1 Anna\n3 2 Ben", "Line 2 of the segments ends at 2 s and begins at 3 s"),
         ("0 1 Anna\n2 2 Ben", "Line 2 of the segments ends at 2 s and begins at 2 s"),

@@ -80,6 +80,7 @@ def test_speakers_come_in_the_order_of_their_first_words_or_as_named():
     assert choose_speakers(found) == ["Anna", "Ben", "Cleo"]
     assert choose_speakers(found, "cleo, ANNA") == ["Cleo", "Anna"]
     assert choose_speakers(found, "Ben\nCleo\n") == ["Ben", "Cleo"]
+    assert choose_speakers(found, "Ben\uff0cAnna\u3001Cleo") == ["Ben", "Anna", "Cleo"]
 
 
 @pytest.mark.parametrize(

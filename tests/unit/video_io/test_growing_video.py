@@ -104,6 +104,17 @@ def test_windows_of_a_former_run_are_in_it_at_once_and_a_finished_video_needs_no
     assert not growing.path.exists()
 
 
+def test_it_has_the_exact_rate_of_the_run(tmp_path):
+    size = {"width": SIDE, "height": SIDE, "frame_rate": Fraction(120_000, 1001), "frames": 80}
+    store = FrameStore.open(tmp_path / "runs", "x", resume=True, **size)
+    with Shown().growing(tmp_path, None) as growing:
+        store.append(levels(72), {})
+        growing.follow(store)
+    with av.open(str(growing.path)) as file:
+        times = [frame.time for frame in file.decode(video=0)]
+    assert times[-1] - times[0] == pytest.approx(71 * 1001 / 120_000, abs=1e-4)
+
+
 def test_a_file_that_cannot_be_written_does_not_stop_the_job(tmp_path, store, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "out put").write_text("no folder")

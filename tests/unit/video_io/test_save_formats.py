@@ -72,6 +72,14 @@ def test_fractional_rates_lose_no_frame_and_do_not_drift(save, name, fps):
     assert decoded.times == pytest.approx([float(index / rate) for index in range(48)], abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["mp4 h264", "webm vp9", "mkv ffv1"])
+@pytest.mark.parametrize("fps", [119.88, 239.76])
+def test_a_rate_that_ffmpeg_would_round_does_not_drift(save, name, fps):
+    rate = exact_frame_rate(fps)
+    decoded = decode(save(media.make_pictures(601, 16, 16), format=name, fps=rate).path)
+    assert decoded.times[-1] == pytest.approx(float(600 / rate), abs=6e-4)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_color_chart_comes_back_within_two_levels(save, name):
     patches = np.random.default_rng(1).integers(0, 256, (6, 10, 3))

@@ -11,7 +11,8 @@ import pytest
 import torch
 from evaluation.finished import decode
 from infinitetalk.errors import UserError
-from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, has_audio
+from infinitetalk.video_io.read.audio_source import AudioError
+from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, sound_of
 from infinitetalk.video_io.save.ffmpeg_process import find_ffmpeg
 from infinitetalk.video_io.save.formats import FORMATS
 
@@ -98,12 +99,26 @@ def test_a_phones_rotation_is_applied(save, tmp_path):
 
 
 def test_a_silent_video_has_no_sound_and_a_sound_file_no_picture(save, clip, tmp_path):
-    assert not has_audio(str(save(media.make_pictures(2, 16, 16)).path))
-    assert has_audio(str(clip[0]))
+    assert sound_of(str(save(media.make_pictures(2, 16, 16)).path)) is None
+    assert sound_of(str(clip[0])) is not None
     only_sound = tmp_path / "sound.mka"
     subprocess.run([find_ffmpeg(), "-v", "error", "-i", clip[0], "-vn", "-c", "copy", only_sound], check=True)
     with pytest.raises(UserError, match="no picture"):
         FileFrames(str(only_sound))
+
+
+def test_a_sound_that_nobody_can_decode_is_not_left_out_in_silence(save, clip, tmp_path):
+    path = tmp_path / "apac.mov"
+    subprocess.run([find_ffmpeg(), "-v", "error", "-i", clip[0], "-c:a", "pcm_s16le", path], check=True)
+    content = path.read_bytes()
+    assert content.count(b"sowt") == 1
+    path.write_bytes(content.replace(b"sowt", b"apac"))
+    saved = save(FileFrames(path), sound_of(path))
+    assert saved.sound is None
+    assert saved.frames == 50
+    assert saved.warning == ("The video was saved without sound: the sound of apac.mov cannot be decoded (track 1)")
+    with pytest.raises(AudioError, match=r"the sound of apac.mov cannot be decoded"):
+        save(FileFrames(path), sound_of(path), stop_without_sound=True)
 
 
 def test_a_playlist_is_refused_because_it_names_other_files(clip, tmp_path):

@@ -56,6 +56,18 @@ def test_a_picture_is_turned_and_mirrored_as_its_display_matrix_says(tmp_path, p
     assert np.abs(frame - as_ffmpeg_shows(turned, frame.shape)).max() <= 8
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_the_transparency_of_webm_is_kept(tmp_path: Path, codec: str):
+    half = "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='if(lt(X,32),255,51)'"
+    path = tmp_path / "x.webm"
+    files.ffmpeg(*PATTERN, *files.counter(0.4), "-vf", half, "-c:v", codec, "-auto-alt-ref", "0", "-b:v", "1M", path)
+    shown = FileFrames(path)
+    assert (shown.channels, shown.count) == (4, 10)
+    for frame in shown.frames():
+        assert np.abs(frame[:, :28, 3].astype(int) - 255).max() <= 4
+        assert np.abs(frame[:, 36:, 3].astype(int) - 51).max() <= 4
+
+
 @pytest.mark.parametrize(("aspect", "width"), [("64/45", 91), ("8/9", 57), ("2/1", 128), ("1/1", 64)])
 def test_pixels_are_square(tmp_path: Path, pattern: Path, aspect: str, width: int):
     files.ffmpeg("-i", pattern, "-vf", f"setsar={aspect}", tmp_path / "wide.mp4")

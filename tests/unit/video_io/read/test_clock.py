@@ -140,6 +140,25 @@ def test_any_frame_can_be_asked_for(tmp_path: Path, sources, suffix: str):
             assert np.array_equal(next(rest), wanted)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".webm", "libvpx-vp9"), (".mov", "libx265")])
+def test_the_last_pictures_are_those_of_the_file_whichever_track_is_first(tmp_path, suffix: str, codec: str):
+    sound = files.voice(tmp_path, 1)
+    both, first = tmp_path / f"both{suffix}", tmp_path / f"first{suffix}"
+    files.ffmpeg(*files.counter(1), "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", codec, both)
+    files.ffmpeg("-i", both, "-map", "0:a", "-map", "0:v", "-c", "copy", first)
+    assert np.array_equal([*FileFrames(first).frames()], [*FileFrames(both).frames()])
+    assert times(first)[-1] == pytest.approx(24 / 25, abs=LEVELS)
+
+
+def test_the_last_samples_are_heard_whichever_track_is_first(tmp_path: Path):
+    """WMA keeps some of them back."""
+    sound, alone, both = files.voice(tmp_path, 1), tmp_path / "alone.wma", tmp_path / "both.wmv"
+    files.ffmpeg("-i", sound, "-c:a", "wmav2", alone)
+    files.ffmpeg(*files.counter(1), "-i", alone, "-c:v", "wmv2", "-c:a", "copy", both)
+    heard, whole = (np.concatenate(list(FileAudio(path).blocks())) for path in (both, alone))
+    assert np.array_equal(heard[-len(whole) :], whole)
+
+
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch: pytest.MonkeyPatch):
     from infinitetalk.video_io.read.container import Packets
 
@@ -148,7 +167,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, sources, monkeypatch:
     plain = Packets.decode
 
     def counted(self: Packets, packet):
-        seen.append(packet.stream_index)
+        seen.append(packet.stream.index)
         return plain(self, packet)
 
     monkeypatch.setattr(Packets, "decode", counted)
@@ -172,6 +191,25 @@ def test_a_picture_that_changes_its_size_keeps_the_first_one(tmp_path: Path, siz
     assert len(shown) == frames.count == 100
     assert {frame.shape for frame in shown} == {(frames.height, frames.width, 3)}
     assert files.shown_seconds(shown[-1]) == pytest.approx(49 / 25, abs=LEVELS)  # fills the picture
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".mp4", "libx264"), (".mkv", "libx265")])
+@pytest.mark.parametrize("pause", [0, 90])
+def test_pictures_that_stand_for_long_keep_their_order_and_their_times(tmp_path, suffix: str, codec: str, pause: int):
+    """A slide every 15 s, or a recording of a screen on which nothing moves for a while; B-pictures are reordered."""
+    path, rate = tmp_path / f"x{suffix}", 10 if pause else "1/15"
+    source = f"color=black:size=64x48:rate={rate}:duration={6 if pause else 300}"
+    filters = f"format=gray,geq=lum='10*mod(N,24)',setpts='PTS+floor(N/20)*{pause}/TB'"
+    codecs = ["-fps_mode", "vfr", "-c:v", codec, "-bf", "3", "-crf", "1"]
+    files.ffmpeg("-f", "lavfi", "-i", source, "-vf", filters, *codecs, path)
+    frames = FileFrames(path)
+    shown = [*frames.frames()]
+    levels = [round(float(frame.mean()) / 10) for frame in shown]
+    changes = [number for number in range(1, len(levels)) if levels[number] != levels[number - 1]]
+    wanted = [number + number // 20 * pause * 10 for number in range(1, 60)] if pause else [*range(1, 20)]
+    assert changes == wanted
+    assert [levels[number] for number in changes] == [number % 24 for number in range(1, len(changes) + 1)]
+    assert np.array_equal(next(frames.frames(wanted[-2])), shown[wanted[-2]])
 
 
 def test_joined_broadcasts_are_one_after_the_other(tmp_path: Path, sources):

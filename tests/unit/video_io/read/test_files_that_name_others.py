@@ -12,11 +12,11 @@ import pytest
 from infinitetalk.audio.decode import decode_file
 from infinitetalk.errors import UserError
 from infinitetalk.video_io.read.audio_source import AudioError
-from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, has_audio
+from infinitetalk.video_io.read.video_file import FileAudio, FileFrames, sound_of
 
 from ....support import files, naming_files
 
-READERS: tuple[Callable[[Path], object], ...] = (decode_file, FileFrames, FileAudio, has_audio)
+READERS: tuple[Callable[[Path], object], ...] = (decode_file, FileFrames, FileAudio, sound_of)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def refusals(path: Path) -> list[str]:
         except (UserError, AudioError) as error:
             said.append(str(error))
         else:
-            assert result is False, (read, path)  # has_audio
+            assert result is None, (read, path)  # sound_of
     assert len(said) >= 3
     assert all("\n" not in text for text in said)
     return said
