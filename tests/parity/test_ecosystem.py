@@ -122,13 +122,27 @@ def test_easycache_saves_passes_and_the_video_still_comes(models, monkeypatch):
     assert len(passes) < without
 
 
-def test_a_node_that_replaces_the_guidance_is_refused(models):
+def guidance_nodes(model):
+    """Core's nodes that want another guidance than ours, with what is said of them."""
+    from comfy_extras import nodes_fresca, nodes_slg, nodes_tcfg
+
+    replaced = model.clone()
+    replaced.set_model_sampler_cfg_function(lambda args: args["cond"])
+    return [
+        ("replaces the guidance", replaced),
+        ("changes what goes into the guidance", nodes_tcfg.TCFG.execute(model).result[0]),
+        ("changes what goes into the guidance", nodes_fresca.FreSca.execute(model, 1.0, 1.25, 20).result[0]),
+        ("makes the passes", nodes_slg.SkipLayerGuidanceDiTSimple.execute(model, 0.0, 1.0, "1", "1").result[0]),
+    ]
+
+
+def test_a_node_that_wants_another_guidance_is_refused_and_harmless_without_any(models):
     from infinitetalk.errors import UserError
 
-    model = models.model.clone()
-    model.set_model_sampler_cfg_function(lambda args: args["cond"])
-    with pytest.raises(UserError, match="replaces the guidance"):
-        make_job(models, model, text_cfg=5.0)
+    for said, model in guidance_nodes(models.model):
+        with pytest.raises(UserError, match=f"{said} .* take that node out"):
+            make_job(models, model, text_cfg=5.0)
+        make_job(models, model, text_cfg=1.0, audio_cfg=1.0)
 
 
 def test_post_cfg_nodes_take_part(models, plain):
@@ -265,6 +279,7 @@ def embeds_with(models, **changes):
         ({"speaker_masks": torch.ones(3, 32, 32)}, "3 speaker masks .* but 2 voices"),
         ({"sampler_name": "eular"}, "no sampler named eular"),
         ({"scheduler": "linear"}, "no scheduler named linear"),
+        ({"scheduler": "kl_optimal", "steps": 1}, "kl_optimal gives no numbers for steps = 1"),
     ],
 )
 def test_settings_that_cannot_work_get_a_sentence_before_any_work(models, changes, named):
