@@ -98,6 +98,8 @@ OBJECTS = {
     "mask": lambda: image(1, SIDE, SIDE, fill=1),
     "mask NaN": lambda: image(1, SIDE, SIDE, fill=BAD),
     "mask empty": lambda: image(0, SIDE, SIDE),
+    "mask no pixels": lambda: image(1, 0, SIDE),
+    "mask NaN in a row": lambda: image(1, SIDE, SIDE, fill=1).index_fill(1, torch.tensor([0]), BAD),
     "mask of 5": lambda: image(5, SIDE, SIDE, fill=1),
     "mask bf16": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bfloat16),
     "mask bool": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bool),
