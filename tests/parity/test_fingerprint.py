@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ..support.golden_job import FRAMES, Nobody, with_lora
+from ..support.golden_job import FRAMES, Nobody, lora_state, with_lora
 
 
 def fingerprint(job) -> str:
@@ -218,6 +218,27 @@ def test_running_changes_nothing(job):
     next(iter(job.run(Nobody())))
     assert calls
     assert fingerprint(job) == before
+
+
+def hooked(model, strength: float, last: float):
+    """A prompt with a LoRA of its own, of this strength, the last one of it in the second half of the steps."""
+    import comfy.hooks
+
+    hooks = comfy.hooks.create_hook_lora(lora=lora_state(model), strength_model=strength, strength_clip=0.0)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    keyframes.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.0))
+    keyframes.add(comfy.hooks.HookKeyframe(strength=last, start_percent=0.5))
+    hooks.set_keyframes_on_hooks(keyframes)
+    return comfy.hooks.set_hooks_for_conditioning([[torch.zeros(1, 512, 4096), {}]], hooks)
+
+
+def test_a_lora_of_a_prompt_counts_and_a_run_with_it_changes_nothing(job):
+    jobs = [changed(job, positive=hooked(job.model, *strengths)) for strengths in ((1, 0), (0.9, 0), (1, 0.1))]
+    before = [fingerprint(one) for one in jobs]
+    assert len(set(before)) == 3
+
+    next(iter(jobs[0].run(Nobody())))
+    assert [fingerprint(one) for one in jobs] == before
 
 
 def test_patches_of_other_nodes_count(job):
