@@ -23,6 +23,8 @@ from comfy.hooks import Hook, HookKeyframe, HookKeyframeGroup
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..model.compiled import uncompiled
+
 WHOLE_BYTES = 64 * 2**10
 """Weights up to this size are read whole."""
 PIECES, PIECE_BYTES = 4, 16 * 2**10
@@ -135,7 +137,11 @@ class Digester:
         return weights
 
     def _module(self, module: nn.Module) -> Iterator[Any]:
-        """A module that is not itself a loaded model, such as a patch with weights or numbers of its own."""
+        """A module that is not itself a loaded model, such as a patch with weights or numbers of its own.
+
+        Of a compiled one the module inside: torch keeps its memory address in the wrapping.
+        """
+        module = uncompiled(module)
         if id(module) in self._accounted:
             return
         yield {name: value for name, value in vars(module).items() if isinstance(value, PLAIN) and name != "training"}
