@@ -41,6 +41,18 @@ def test_one_progress_bar_over_all_windows_with_the_users_preview(models, monkey
         assert image.size == (4, 4)  # one pixel per latent
 
 
+def test_a_sampler_that_takes_more_steps_than_were_asked_for_has_no_negative_time_left(models, monkeypatch):
+    from infinitetalk.nodes import progress
+    from infinitetalk.wanvideo.resume.share import Share
+
+    said = []
+    monkeypatch.setattr(progress, "show_text", lambda _, text: said.append(text))
+    job = make_job(models, sampler_name="dpm_adaptive", scheduler="simple", frames=5)
+    list(job.run(progress.SamplingProgress(None, job.model, Share(job))))
+    assert len(said) > 3, "it took no more steps: the test tests nothing"
+    assert said[-1] == "Window 1 of 1, step 3 of 3, 0:00 left"
+
+
 def sampler_names():
     # Listed here, not asked of core: the tests are collected before core can be imported.
     return [
