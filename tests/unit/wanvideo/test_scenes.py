@@ -144,7 +144,9 @@ def test_two_scenes_that_move_into_one_pause_are_refused():
 
 
 def test_two_scenes_with_one_frame_are_refused():
-    with pytest.raises(UserError, match=r"at 4.01 s and 4.02 s both begin with the frame at 4.04 s: .* farther apart.$"):
+    with pytest.raises(
+        UserError, match=r"at 4.01 s and 4.02 s both begin with the frame at 4.04 s: .* farther apart.$"
+    ):
         plan({"start": 4.01, "snap_to_pause": False}, {"start": 4.02, "snap_to_pause": False})
 
 
