@@ -36,6 +36,10 @@ def _is_tensor(value: Any, *dimensions: int) -> bool:
     return isinstance(value, Tensor) and value.ndim in dimensions and not value.is_complex()
 
 
+def _is_mask(value: Any) -> bool:
+    return _is_tensor(value, 2, 3) and 0 not in value.shape[-2:]  # a detector that has found nothing gives 0 masks
+
+
 def _is_conditioning(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_prompt, value))
 
@@ -92,7 +96,7 @@ KINDS: dict[str, Kind] = {
         "the bounding boxes of a face detector",
     ),
     "IMAGE": (lambda v: _is_tensor(v, 4), "an IMAGE [frames, height, width, channels]", "the IMAGE output of a node"),
-    "MASK": (lambda v: _is_tensor(v, 2, 3), "a MASK [masks, height, width]", "the MASK output of a node"),
+    "MASK": (_is_mask, "a MASK [masks, height, width]", "the MASK output of a node"),
     "AUDIO": (_is_audio, "an AUDIO", "the AUDIO output of a node"),
     "VIDEO": (_has("get_components"), "a VIDEO", "the VIDEO output of a node"),
     "MODEL": (lambda v: isinstance(v, ModelPatcher), "a MODEL", "a node that loads a diffusion model"),

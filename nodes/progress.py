@@ -38,6 +38,7 @@ class SamplingProgress:
     def step(self, window: Window, step: int, denoised: Tensor) -> None:
         """Show where the sampling stands; core's bar raises here when the user has pressed Cancel."""
         number = window.index - self.first + 1
+        step = min(step, self.steps - 1)  # dpm_adaptive takes as many as it needs
         self.made += 1
         done, total = (number - 1) * self.steps + step + 1, self.windows * self.steps
         left = (time.monotonic() - self.started) / self.made * (total - done)

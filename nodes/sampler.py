@@ -168,8 +168,12 @@ def _check_size(resolution: Resolution, height: int, width: int) -> None:
 
 
 def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
-    """Whether any node of an API prompt takes the sampler's IMAGE output."""
-    return any(
+    """Whether any node of an API prompt takes the sampler's IMAGE output.
+
+    Nodes for loops put copies of a sampler into the graph while it runs, which the prompt does not know: who takes
+    theirs cannot be seen, so they make it.
+    """
+    return node_id not in prompt or any(
         isinstance(value, list) and value[:2] == [node_id, IMAGE_OUTPUT]
         for node in prompt.values()
         for value in node["inputs"].values()

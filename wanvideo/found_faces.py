@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..weight_files import all_finite
 
 # What a head has beyond the face (chin to brow or hairline, cheek to cheek), as shares of the face's own size. Our
 # guess, on the large side: the model looks for whose head it is, and heads that touch are kept apart afterwards.
@@ -47,6 +48,8 @@ def masks_of_detected(masks: Tensor | None, boxes: Any, height: int, width: int)
         raise UserError(f"masks has the shape {list(masks.shape)}, and [faces, height, width] is needed.")
     stack = masks[None] if masks.ndim == 2 else masks
     _check_number(len(stack))
+    if not all_finite(stack.float()):
+        raise UserError("masks hold NaN or infinite numbers: check the node that feeds them.")
     pixels = torch.nn.functional.interpolate(stack[None].float().cpu(), size=(height, width), mode="nearest")[0] > 0.5
     if len(pixels) == 1:
         pixels = _regions(pixels[0])

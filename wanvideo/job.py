@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..spool import release
+from ..weight_files import all_finite
 from .conditioning import Conditioning, empty_text
 from .edit_mask import EditMask
-from .guidance import Guidance
+from .guidance import TEXT_AUDIO, Guidance
 from .masks import half_masks, token_masks
 from .model.audio_patches import attach
 from .model.base_model import check_base_model
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 FINITE_CHECK_FRAMES = 1024
 """Frames of embeddings that are looked at in one go (long ones may lie in a file)."""
+CORES_GUIDANCE = {
+    "sampler_cfg_function": "replaces the guidance (a CFG node such as RescaleCFG)",
+    "sampler_pre_cfg_function": "changes what goes into the guidance (such as TCFG, FreSca or core's APG)",
+    "sampler_calc_cond_batch_function": "makes the passes of the guidance itself (such as SkipLayerGuidanceDiTSimple)",
+}
+"""What core's own guidance would ask nodes for, in `model_options` (`comfy/samplers.py`, `sampling_function`)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class TalkingVideoJob:
         check_clip_vision(self.clip_vision, self.model)
         _check_embeds(self.embeds, config.embedding_size)
         _check_guidance(self.model, self.settings.guidance)
+        _check_schedule(sigmas_for(self._with_schedule, self.settings), self.settings)
         for scene in self.scenes:
             if scene.wish is None and scene.start:
                 continue  # found in a source video: it shows and hears what the scene before it does
@@ -238,8 +246,18 @@ def _check_source(scenes: Sequence[Scene], denoise: float, edit_mask: Tensor | N
 
 
 def _check_guidance(model: ModelPatcher, guidance: Guidance) -> None:
-    if "sampler_cfg_function" in model.model_options and guidance.passes != ("positive",):
+    named = next((kind for option, kind in CORES_GUIDANCE.items() if model.model_options.get(option)), None)
+    if named and guidance.passes != (TEXT_AUDIO,):
         raise UserError(
-            "A node before the sampler replaces the guidance (a CFG node such as RescaleCFG), but InfiniteTalk has a "
-            "guidance of its own for text and audio: take that node out, or set text_cfg and audio_cfg to 1."
+            f"A node before the sampler {named}, but InfiniteTalk has a guidance of its own for text and audio: take "
+            "that node out, or set text_cfg and audio_cfg to 1."
+        )
+
+
+def _check_schedule(sigmas: Tensor, settings: SamplerSettings) -> None:
+    """Some of core's schedulers divide by the number of steps less one."""
+    if not all_finite(sigmas):
+        raise UserError(
+            f"The scheduler {settings.scheduler} gives no numbers for steps = {settings.steps}: set more steps, or "
+            "choose another scheduler."
         )

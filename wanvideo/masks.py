@@ -99,6 +99,8 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
     Raises:
         UserError: the number of masks is wrong, or a speaker's mask is empty or lies outside of the crop.
     """
+    if not all_finite(masks.float()):
+        raise UserError("The speaker masks hold NaN or infinite numbers: check the node that feeds `speaker_masks`.")
     if masks.ndim == 3 and len(masks) == 1 and voices == TRAINED_SPEAKERS:
         masks = torch.cat([masks > 0, masks <= 0])
     if masks.ndim == 3 and len(masks) > voices:
@@ -111,8 +113,6 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
             f"The speaker masks have shape {list(masks.shape)}, but {voices} speakers need {voices} masks "
             f"[{voices}, H, W]: connect Speaker Masks, or batch one mask per speaker."
         )
-    if not all_finite(masks.float()):
-        raise UserError("The speaker masks hold NaN or infinite numbers: check the node that feeds `speaker_masks`.")
     pixels = (_nearest(masks, *image_size) > 0).float()
     scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
     rows = _nearest_index(top, video_size[0], scaled_height, image_size[0])

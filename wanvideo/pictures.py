@@ -109,8 +109,11 @@ class Pictures:
 
     @cached_property
     def cuts(self) -> list[int]:
-        """Frames of the video at which a new scene begins, in order; none for a single picture."""
-        return [self._video_frame(index) for index in self._facts[0]]
+        """Frames of the video at which a new scene begins, in order, each once; none for a single picture.
+
+        A source of a higher rate may cut twice, into a flash and out of it, before the video shows its next frame.
+        """
+        return sorted({self._video_frame(index) for index in self._facts[0]})
 
     def key(self, frame: int) -> bytes:
         """A digest of the source frame that belongs to a frame of the video."""

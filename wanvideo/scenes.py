@@ -135,10 +135,12 @@ class Storyboard:
         for wish in wishes:
             scene = self._scene(wish, pauses, scenes[-1])
             if scene.start <= scenes[-1].start:
+                in_pause = scene.is_snapped or scenes[-1].is_snapped
                 raise UserError(
-                    f"The scenes at {self._asked(scenes[-1])} s and {wish.start:g} s both begin in the pause at "
-                    f"{float(scene.start / self.frame_rate):.2f} s: set their starts farther apart, or switch "
-                    "snap_to_pause off."
+                    f"The scenes at {self._asked(scenes[-1])} s and {wish.start:g} s both begin "
+                    f"{'in the pause' if in_pause else 'with the frame'} at "
+                    f"{float(scene.start / self.frame_rate):.2f} s: set their starts farther apart"
+                    f"{', or switch snap_to_pause off' if in_pause else ''}."
                 )
             scenes.append(scene)
         scenes = self._with_found_cuts(scenes)

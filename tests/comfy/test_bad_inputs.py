@@ -38,6 +38,8 @@ ALWAYS = (
     ("InfiniteTalkSampler", "negative", "object", "prompt NaN"),
     ("InfiniteTalkSampler", "clip_vision", "object", "small clip vision"),
     ("InfiniteTalkSampler", "vae", "object", "other vae"),
+    ("InfiniteTalkSampler", "speaker_masks", "object", "mask no pixels"),
+    ("InfiniteTalkSampler", "speaker_masks", "object", "mask NaN in a row"),
     ("InfiniteTalkSampler", "image", "object", "image bf16"),
     ("InfiniteTalkSampler", "image", "object", "image 0 to 255"),
     ("InfiniteTalkSampler", "image", "typed", "x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from comfy_client import ComfyClient
 from evaluation import finished
+from talking_picture import find_node, inputs_of
 
 from ..support import jobs, media
 
@@ -61,6 +63,20 @@ def test_sound_of_one_sample_makes_one_frame(client: ComfyClient, picture: Path,
     file, _ = finished.run(client, jobs.small_prompt(client, picture, sound))
 
     assert len(finished.decode(file).frames) == 1
+
+
+def test_the_images_of_a_sampler_in_a_loop_are_made(client: ComfyClient, picture: Path, tmp_path: Path):
+    """Nodes for loops put copies of nodes into the graph while it runs: who takes their images is not to be seen."""
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.4))
+    inner = prompt.pop(find_node(prompt, "InfiniteTalkSampler"))
+    prompt["loop"] = {"class_type": "AnyLoop", "inputs": {"node": json.dumps(inner), "output": 1}}
+    saved = inputs_of(prompt, "SaveVideoWithAudio")
+    del saved["video"]
+    saved["images"] = ["loop", 0]
+
+    file, _ = finished.run(client, prompt)
+
+    assert len(finished.decode(file).frames) == 10
 
 
 def assert_same_sound(made: finished.Decoded, source: np.ndarray, rate: int) -> None:

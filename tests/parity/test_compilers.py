@@ -222,3 +222,13 @@ def test_the_check_is_made_in_every_window(models, monkeypatch):
     with pytest.raises(UserError, match=r"reached 0 of the model's 3 blocks.*deaf_in_the_second_window"):
         run(make_job(models, steps=3))
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_finished_windows_of_a_compiled_model_are_known_again(models, way):
+    from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint
+
+    # Wrapped anew, as after a restart: only then torch's wrapping lies at another address.
+    first, again = (job_fingerprint(make_job(models, WAYS[way](models.model))) for _ in range(2))
+    assert first == again
+    assert first != job_fingerprint(make_job(models))

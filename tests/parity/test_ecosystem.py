@@ -41,6 +41,18 @@ def test_one_progress_bar_over_all_windows_with_the_users_preview(models, monkey
         assert image.size == (4, 4)  # one pixel per latent
 
 
+def test_a_sampler_that_takes_more_steps_than_were_asked_for_has_no_negative_time_left(models, monkeypatch):
+    from infinitetalk.nodes import progress
+    from infinitetalk.wanvideo.resume.share import Share
+
+    said = []
+    monkeypatch.setattr(progress, "show_text", lambda _, text: said.append(text))
+    job = make_job(models, sampler_name="dpm_adaptive", scheduler="simple", frames=5)
+    list(job.run(progress.SamplingProgress(None, job.model, Share(job))))
+    assert len(said) > 3, "it took no more steps: the test tests nothing"
+    assert said[-1] == "Window 1 of 1, step 3 of 3, 0:00 left"
+
+
 def sampler_names():
     # Listed here, not asked of core: the tests are collected before core can be imported.
     return [
@@ -122,13 +134,27 @@ def test_easycache_saves_passes_and_the_video_still_comes(models, monkeypatch):
     assert len(passes) < without
 
 
-def test_a_node_that_replaces_the_guidance_is_refused(models):
+def guidance_nodes(model):
+    """Core's nodes that want another guidance than ours, with what is said of them."""
+    from comfy_extras import nodes_fresca, nodes_slg, nodes_tcfg
+
+    replaced = model.clone()
+    replaced.set_model_sampler_cfg_function(lambda args: args["cond"])
+    return [
+        ("replaces the guidance", replaced),
+        ("changes what goes into the guidance", nodes_tcfg.TCFG.execute(model).result[0]),
+        ("changes what goes into the guidance", nodes_fresca.FreSca.execute(model, 1.0, 1.25, 20).result[0]),
+        ("makes the passes", nodes_slg.SkipLayerGuidanceDiTSimple.execute(model, 0.0, 1.0, "1", "1").result[0]),
+    ]
+
+
+def test_a_node_that_wants_another_guidance_is_refused_and_harmless_without_any(models):
     from infinitetalk.errors import UserError
 
-    model = models.model.clone()
-    model.set_model_sampler_cfg_function(lambda args: args["cond"])
-    with pytest.raises(UserError, match="replaces the guidance"):
-        make_job(models, model, text_cfg=5.0)
+    for said, model in guidance_nodes(models.model):
+        with pytest.raises(UserError, match=f"{said} .* take that node out"):
+            make_job(models, model, text_cfg=5.0)
+        make_job(models, model, text_cfg=1.0, audio_cfg=1.0)
 
 
 def test_post_cfg_nodes_take_part(models, plain):
@@ -265,6 +291,7 @@ def embeds_with(models, **changes):
         ({"speaker_masks": torch.ones(3, 32, 32)}, "3 speaker masks .* but 2 voices"),
         ({"sampler_name": "eular"}, "no sampler named eular"),
         ({"scheduler": "linear"}, "no scheduler named linear"),
+        ({"scheduler": "kl_optimal", "steps": 1}, "kl_optimal gives no numbers for steps = 1"),
     ],
 )
 def test_settings_that_cannot_work_get_a_sentence_before_any_work(models, changes, named):

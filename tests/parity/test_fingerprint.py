@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ..support.golden_job import FRAMES, Nobody, with_lora
+from ..support.golden_job import FRAMES, Nobody, lora_state, with_lora
 
 
 def fingerprint(job) -> str:
@@ -117,6 +117,18 @@ def test_another_version_of_core_or_torch_counts(job, monkeypatch, module):
     assert fingerprint(job) != before
 
 
+def test_how_the_weights_are_multiplied_counts(job, golden_dir):
+    import comfy.sd
+
+    def loaded(**options):
+        options = {"dtype": torch.float8_e4m3fn, **options}
+        model = comfy.sd.load_diffusion_model(str(golden_dir / "dit.safetensors"), model_options=options)
+        return fingerprint(changed(job, model=model))
+
+    assert loaded() == loaded()
+    assert loaded() != loaded(fp8_optimizations=True)  # as Load Diffusion Model has it for fp8_e4m3fn_fast
+
+
 def test_a_lora_its_strength_and_its_weights_count(job):
     loras = [job.model, with_lora(job.model), with_lora(job.model, 0.9), with_lora(job.model, seed=4)]
     assert len({fingerprint(changed(job, model=model)) for model in loras}) == len(loras)
@@ -188,17 +200,45 @@ def test_a_loaded_model_has_the_fingerprint_of_the_unloaded_one(job, patch):
 
 
 def test_running_changes_nothing(job):
-    from comfy_extras import nodes_apg, nodes_easycache
+    from comfy_extras import nodes_easycache
+
+    calls = 0
+
+    def counted(args):
+        nonlocal calls
+        calls += 1
+        return args["denoised"]
 
     model = with_lora(job.model)
-    if hasattr(nodes_apg, "APG"):
-        model = nodes_apg.APG.execute(model, 1.0, 15.0, 0.5).result[0]  # keeps a running average in a closure
+    model.set_model_sampler_post_cfg_function(counted)
     model = nodes_easycache.EasyCacheNode.execute(model, 0.2, 0.15, 0.95, False).result[0]
     job = changed(job, model=model, settings=dataclasses.replace(job.settings, steps=1))
     before = fingerprint(job)
 
     next(iter(job.run(Nobody())))
+    assert calls
     assert fingerprint(job) == before
+
+
+def hooked(model, strength: float, last: float):
+    """A prompt with a LoRA of its own, of this strength, the last one of it in the second half of the steps."""
+    import comfy.hooks
+
+    hooks = comfy.hooks.create_hook_lora(lora=lora_state(model), strength_model=strength, strength_clip=0.0)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    keyframes.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.0))
+    keyframes.add(comfy.hooks.HookKeyframe(strength=last, start_percent=0.5))
+    hooks.set_keyframes_on_hooks(keyframes)
+    return comfy.hooks.set_hooks_for_conditioning([[torch.zeros(1, 512, 4096), {}]], hooks)
+
+
+def test_a_lora_of_a_prompt_counts_and_a_run_with_it_changes_nothing(job):
+    jobs = [changed(job, positive=hooked(job.model, *strengths)) for strengths in ((1, 0), (0.9, 0), (1, 0.1))]
+    before = [fingerprint(one) for one in jobs]
+    assert len(set(before)) == 3
+
+    next(iter(jobs[0].run(Nobody())))
+    assert [fingerprint(one) for one in jobs] == before
 
 
 def test_patches_of_other_nodes_count(job):
@@ -237,6 +277,11 @@ def keys_of(job, images: torch.Tensor, **fields) -> list[str]:
     from infinitetalk.wanvideo.resume.fingerprint import window_keys
 
     return window_keys(changed(job, pictures=video(images), **fields))
+
+
+def test_a_still_video_is_no_picture_since_its_seams_are_smooth(job):
+    picture = moving(1)
+    assert not set(keys_of(job, picture)) & set(keys_of(job, picture.expand(FRAMES, -1, -1, -1)))
 
 
 def differing(keys: list[str], others: list[str]) -> list[int]:

@@ -1,6 +1,7 @@
-"""Two ComfyUI nodes for tests of what nodes do with anything: the tests copy this file into `custom_nodes`.
+"""ComfyUI nodes for tests of what nodes do with anything: the tests copy this file into `custom_nodes`.
 
-`AnyValue` gives a value of JSON, or one of `OBJECTS` by its name, to any socket; `AnySink` takes anything.
+`AnyValue` gives a value of JSON, or one of `OBJECTS` by its name, to any socket; `AnySink` takes anything. `AnyLoop`
+puts another node in its own place while the graph runs, as nodes for loops do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.input_impl import VideoFromComponents
 from comfy_api.util import VideoComponents
+from comfy_execution.graph_utils import GraphBuilder
 
 SIDE = 32
 BAD = float("nan")
@@ -98,6 +100,8 @@ OBJECTS = {
     "mask": lambda: image(1, SIDE, SIDE, fill=1),
     "mask NaN": lambda: image(1, SIDE, SIDE, fill=BAD),
     "mask empty": lambda: image(0, SIDE, SIDE),
+    "mask no pixels": lambda: image(1, 0, SIDE),
+    "mask NaN in a row": lambda: image(1, SIDE, SIDE, fill=1).index_fill(1, torch.tensor([0]), BAD),
     "mask of 5": lambda: image(5, SIDE, SIDE, fill=1),
     "mask bf16": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bfloat16),
     "mask bool": lambda: image(1, SIDE, SIDE, fill=1, dtype=torch.bool),
@@ -172,4 +176,20 @@ class AnySink:
         return {"ui": {}}
 
 
-NODE_CLASS_MAPPINGS = {"AnyValue": AnyValue, "AnySink": AnySink}
+class AnyLoop:
+    """Stands for a node of JSON, of whose outputs it gives one; no other node knows of that node."""
+
+    CATEGORY = "tests"
+    FUNCTION = "execute"
+    RETURN_TYPES = (ANY,)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802  (core's name)
+        return {"required": {"node": ("STRING",), "output": ("INT",)}}
+
+    def execute(self, node: str, output: int) -> dict[str, Any]:
+        name = f"{GraphBuilder.alloc_prefix()}inner"
+        return {"result": ([name, output],), "expand": {name: json.loads(node)}}
+
+
+NODE_CLASS_MAPPINGS = {"AnyValue": AnyValue, "AnySink": AnySink, "AnyLoop": AnyLoop}

@@ -1,7 +1,8 @@
 """SHA-256 over values of any kind: the same in every process, and the same before and after a model has run.
 
 No memory addresses, no order of sets, no hashes of Python's own. What changes when a model is used does not count:
-where its weights lie, LoRAs that core has worked into them, counters that a patch keeps in its closure.
+where its weights lie, LoRAs that core has worked into them, counters that a patch keeps in its closure, where hooks of
+a conditioning stand.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from comfy.hooks import Hook, HookKeyframe, HookKeyframeGroup
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
+
+from ..model.compiled import uncompiled
 
 WHOLE_BYTES = 64 * 2**10
 """Weights up to this size are read whole."""
@@ -44,6 +48,12 @@ PATCHER_PARTS = (
     "additional_models",
 )
 """What core and other packs put on a model beside its weights."""
+WHERE_HOOKS_STAND = {
+    *("start_t", "curr_t", "_curr_t", "_skip_adding"),
+    *("_current_keyframe", "_current_used_steps", "_current_index", "_current_strength"),
+}
+"""Attributes in which core's hooks of conditionings note how far a run has come, and which nobody resets
+(`comfy/hooks.py`)."""
 HARDWARE_KEYS = ("multigpu", "multigpu_options")
 """Where core's MultiGPU nodes keep the copies for other devices: one and two GPUs make the same video."""
 
@@ -91,6 +101,8 @@ class Digester:
             return value
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return [getattr(value, field.name) for field in dataclasses.fields(value)]
+        if isinstance(value, Hook | HookKeyframe | HookKeyframeGroup):
+            return [{name: part for name, part in vars(value).items() if name not in WHERE_HOOKS_STAND}]
         return _callable_parts(value) or [getattr(value, "__dict__", {})]
 
     def _patcher(self, patcher: ModelPatcher, depth: int) -> bytes:
@@ -125,7 +137,11 @@ class Digester:
         return weights
 
     def _module(self, module: nn.Module) -> Iterator[Any]:
-        """A module that is not itself a loaded model, such as a patch with weights or numbers of its own."""
+        """A module that is not itself a loaded model, such as a patch with weights or numbers of its own.
+
+        Of a compiled one the module inside: torch keeps its memory address in the wrapping.
+        """
+        module = uncompiled(module)
         if id(module) in self._accounted:
             return
         yield {name: value for name, value in vars(module).items() if isinstance(value, PLAIN) and name != "training"}

@@ -27,7 +27,9 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     clip = job.clip_vision
     versions = [FORMAT, torch.__version__, comfyui_version.__version__]
     models = [job.model, job.infinitetalk, job.vae.patcher, None if clip is None else clip.patcher]
-    types = [job.model.model_dtype(), getattr(job.model.model, "manual_cast_dtype", None), job.vae.vae_dtype]
+    base = job.model.model
+    how = getattr(base.model_config, "optimizations", None)  # fp8_e4m3fn and fp8_e4m3fn_fast have the same weights
+    types = [job.model.model_dtype(), getattr(base, "manual_cast_dtype", None), how, job.vae.vae_dtype]
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
     shape = [job.speaker_masks, job.pictures.size, job.embeds.fps]
     return Digester().digest([versions, models, types, clip_picture, job.settings, shape]).hex()
@@ -46,9 +48,13 @@ def window_keys(job: TalkingVideoJob) -> list[str]:
 
 
 def _scene_key(scene: Scene) -> bytes:
-    """A scene's prompts, and its picture whole; of a source video only the frame that it begins with."""
+    """A scene's prompts, and its picture whole; of a source video only the frame that it begins with.
+
+    That it is a video counts for itself: a still one has smooth seams, which a picture has not.
+    """
     pictures = scene.pictures
-    return Digester().digest([scene.positive, scene.negative, pictures.source_size, pictures.at(scene.start)])
+    shown = [pictures.is_video, pictures.source_size, pictures.at(scene.start)]
+    return Digester().digest([scene.positive, scene.negative, shown])
 
 
 def _window_key(job: TalkingVideoJob, window: Window, scene_key: bytes) -> str:

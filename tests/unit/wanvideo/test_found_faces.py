@@ -97,6 +97,7 @@ def test_heads_that_meet_do_not_overlap_and_keep_their_faces():
         (torch.zeros(0, *SIZE), None, "No face was found in the picture"),
         (None, [[]], "No face was found in the picture"),
         (torch.stack([mask(LEFT), torch.zeros(SIZE)]), None, "Mask 2 of 2 is empty"),
+        (torch.stack([mask(LEFT), mask(RIGHT) / 0]), None, "masks hold NaN or infinite numbers"),
         (torch.zeros(1, 1, *SIZE), None, r"masks has the shape \[1, 1, 100, 200\]"),
         (None, [{"x": 1}], r"Box 1 of bboxes is \{'x': 1\}"),
         (None, [bbox((float("nan"), 10, 20, 20))], r"Box 1 of bboxes is .*nan.*, and numbers x, y, width and height"),

@@ -14,11 +14,13 @@ def test_there_are_no_more_boxes_than_voices(comfy_core):
         box_masks("0 0 1 1\n" * 20_000, 4096, 4096)
 
 
-def test_masks_that_are_no_numbers_are_refused(comfy_core):
+@pytest.mark.parametrize("count", [1, 2])
+def test_masks_that_are_no_numbers_are_refused(comfy_core, count: int):
     from infinitetalk.wanvideo.masks import token_masks
 
-    masks = torch.ones(2, 32, 32)
-    masks[1, 3, 3] = float("nan")
+    masks = torch.ones(count, 32, 32)
+    masks[:, :, 16:] = 0
+    masks[-1, 3, 3] = float("nan")
     with pytest.raises(UserError, match="speaker masks hold NaN"):
         token_masks(masks, 2, (32, 32), (32, 32))
 

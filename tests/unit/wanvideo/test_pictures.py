@@ -172,6 +172,13 @@ def test_scene_cuts_are_found_and_movement_is_not_one():
     assert pictures(scenes[0]).cuts == []
 
 
+def test_a_flash_shorter_than_a_frame_of_the_video_is_one_cut():
+    torch.manual_seed(0)
+    images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
+    images[25] = 1  # on screen from 0.50 s to 0.52 s, where the video shows its frame 13
+    assert pictures(images, fps=25, rate=50, frames=20).cuts == [13]
+
+
 def test_each_picture_has_a_key_of_its_own():
     torch.manual_seed(0)
     source = pictures(torch.rand(3, 300, 200, 3))

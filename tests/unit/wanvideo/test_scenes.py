@@ -143,6 +143,13 @@ def test_two_scenes_that_move_into_one_pause_are_refused():
         plan({"start": 4.0}, {"start": 5.0}, audible=[heard((110, 119))])
 
 
+def test_two_scenes_with_one_frame_are_refused():
+    with pytest.raises(
+        UserError, match=r"at 4.01 s and 4.02 s both begin with the frame at 4.04 s: .* farther apart.$"
+    ):
+        plan({"start": 4.01, "snap_to_pause": False}, {"start": 4.02, "snap_to_pause": False})
+
+
 def video_with_cuts(*cuts: int) -> Pictures:
     frames = np.zeros((FRAMES, 8, 12, 3), np.float32)
     for number, (start, stop) in enumerate(pairwise([0, *cuts, FRAMES])):
