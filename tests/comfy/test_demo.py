@@ -66,6 +66,14 @@ def test_a_missing_picture_is_refused_before_anything_is_installed(tmp_path: Pat
     assert made.stderr.strip().endswith("none.png, which is not a file: give the path of one.")
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_installed(tmp_path: Path):
+    (tmp_path / "file").touch()
+    made = subprocess.run(demo("--output", tmp_path / "file" / "talk.mp4"), capture_output=True, text=True, timeout=60)
+
+    assert (made.returncode, made.stderr.count("\n")) == (1, 1), made.stderr
+    assert made.stderr.strip().endswith("give another --output.")
+
+
 @needs_project_venv
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "moment"), [("SIGTERM", "Starting ComfyUI"), ("SIGINT", "Window 1")])
