@@ -27,7 +27,7 @@ class ResultsFile:
             file.parent.mkdir(parents=True, exist_ok=True)
             text = file.read_bytes() if file.exists() else b""
             whole = text[: text.rfind(b"\n") + 1]
-            for line in whole.decode("utf-8").splitlines():
+            for line in filter(str.strip, whole.decode("utf-8").split("\n")):  # a text may hold other breaks
                 result = json.loads(line)
                 if result.get("status") == "done":
                     self._done[result["id"]] = result
