@@ -32,7 +32,7 @@ SAMPLER = "InfiniteTalkSampler"
 SAVER = "SaveVideoWithAudio"
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
 """What else stands behind a dot belongs to the name."""
-NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^\s*$')
+NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f\ud800-\udfff]|[. ]$|^\s*$')
 
 
 class JobError(ValueError):

@@ -34,7 +34,8 @@ class ResultsFile:
             if whole != text:
                 with file.open("rb+") as opened:
                     opened.truncate(len(whole))
-            self._opened = file.open("a", encoding="utf-8")
+            # Half of a surrogate pair, which no UTF-8 has, is written as JSON writes it.
+            self._opened = file.open("a", encoding="utf-8", errors="backslashreplace")
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
 

@@ -72,6 +72,7 @@ def test_a_graph_of_its_own_leaves_the_others_alone(tmp_path: Path):
         ({"id": "b", "output": "../b.mp4"}, "cannot be the name of a file"),
         ({"id": "b", "output": "/b.mp4"}, "cannot be the name of a file"),
         ({"id": "what?"}, "cannot be the name of a file"),
+        ({"id": "half \ud83d"}, "cannot be the name of a file"),
         ({"id": "a"}, "its id is that of line 1"),
         ({"id": "b", "output": "A"}, "its output is that of line 1"),
         ({"id": "b", "output": "a.mp4"}, "its output is that of line 1"),
@@ -107,6 +108,7 @@ def test_results_with_other_line_breaks_are_read_again(tmp_path: Path):
 
     again = ResultsFile(tmp_path / "results.jsonl")
     assert again.is_done(job)
+    again.add({"id": "half \ud83d", "status": "failed"})
     again.close()
 
 

@@ -1,4 +1,4 @@
-"""PyAV is ComfyUI's, and any that it takes may be installed: with the oldest one, too, files are read, in their colors."""
+"""PyAV is ComfyUI's, and any that it takes may be there: with the oldest one, too, files are read, in their colors."""
 
 from __future__ import annotations
 
