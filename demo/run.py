@@ -77,6 +77,8 @@ def _check(options: argparse.Namespace) -> None:
         if file is not None and not file.is_file():
             raise DemoError(f"{name} is {file}, which is not a file: give the path of one.")
     target = _target(options.output)
+    if target.suffix.lower() != ".mp4":
+        raise DemoError(f"--output is {target}, and an MP4 is made: let its name end with .mp4, or give a folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,6 +98,8 @@ def _make_video(options: argparse.Namespace, prepared: environment.Environment):
     from media_facts import measure
 
     target = _target(options.output)
+    if target.suffix.lower() != ".mp4":
+        raise DemoError(f"--output is {target}, and an MP4 is made: let its name end with .mp4, or give a folder.")
     try:
         if options.server:
             _run_on(options.server, options, target)
