@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 Graph = dict[str, dict[str, Any]]
@@ -29,7 +29,10 @@ KEYS = {"id", "workflow", "picture", "sound", "changes", "output"}
 PICTURE_LOADERS = {"LoadImage": "image"}
 SOUND_LOADERS = {"InfiniteTalkLoadAudio": "audio", "LoadAudio": "audio"}
 SAMPLER = "InfiniteTalkSampler"
-NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^\s*$')
+SAVER = "SaveVideoWithAudio"
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+"""What else stands behind a dot belongs to the name."""
+NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f\ud800-\udfff]|[. ]$|^\s*$')
 
 
 class JobError(ValueError):
@@ -53,7 +56,7 @@ class Job:
         id: the job's name.
         graph: in the API format, with all changes but the media.
         media: files that the graph reads; the worker brings them to its server.
-        target: where the video goes, its suffix left to the graph where it has none; None keeps no video.
+        target: where the video goes, its suffix left to the graph where it has none of a video; None keeps no video.
         part: `k/n`, where it is one of n shares of another job, else empty.
     """
 
@@ -91,7 +94,7 @@ def read_jobs(file: Path, output: Path, workflow: Path | None) -> tuple[list[Job
         JobError: the file itself cannot be read.
     """
     try:
-        lines = file.read_bytes().decode("utf-8-sig").splitlines()
+        lines = file.read_bytes().decode("utf-8-sig").split("\n")  # a text may hold what else breaks lines
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"The jobs {file} cannot be read ({error}): give the path of a UTF-8 text file.") from error
     jobs: list[Job] = []
@@ -105,7 +108,8 @@ def read_jobs(file: Path, output: Path, workflow: Path | None) -> tuple[list[Job
             fields = _fields(line)
             identity = fields["id"]
             job = _job(fields, file.absolute().parent, output.absolute(), workflow)
-            for what, name in (("id", f"id {job.id}"), ("output", f"output {str(job.target).casefold()}")):
+            names = [("output", f"output {name.casefold()}") for name in _possible_names(job.target)]
+            for what, name in (("id", f"id {job.id}"), *names):
                 if seen.setdefault(name, number) != number:
                     raise JobError(f"its {what} is that of line {seen[name]}: give each job one of its own.")
             jobs.append(job)
@@ -161,7 +165,30 @@ def _job(fields: dict[str, Any], folder: Path, output: Path, workflow: Path | No
             raise JobError(f'{place} is {json.dumps(value)}: give a text, a number, true, false or {{"file": "..."}}.')
         else:
             graph[node]["inputs"][input_name] = value
-    return Job(fields["id"], graph, tuple(media), output / _output_name(fields))
+    name = _output_name(fields)
+    _check_format(graph, name)
+    return Job(fields["id"], graph, tuple(media), output / name)
+
+
+def has_video_suffix(name: PurePath) -> bool:
+    """Whether a name says what kind of video it is."""
+    return name.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _possible_names(target: Path | None) -> list[str]:
+    """The files that a job may make; which one, its graph decides."""
+    if target is None or has_video_suffix(target):
+        return [str(target)]
+    return [f"{target}{suffix}" for suffix in VIDEO_SUFFIXES]
+
+
+def _check_format(graph: Graph, name: PurePath) -> None:
+    """Refuse a name of another kind of video than the graph saves, as far as that is known by now."""
+    formats = [node["inputs"].get("format") for node in graph.values() if node["class_type"] == SAVER]
+    if len(formats) == 1 and isinstance(formats[0], str) and has_video_suffix(name):
+        kind = formats[0].partition(" ")[0]
+        if name.suffix.lower() != f".{kind}":
+            raise JobError(f"its output is {name}, and its graph saves {kind} files: change one of the two.")
 
 
 def _output_name(fields: dict[str, Any]) -> PurePosixPath:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_client import ComfyClient, ComfyError, Connection, Event, NoAnswerError
-from job_file import SAMPLER, Graph, Job, JobError, Media, title_of
+from job_file import SAMPLER, Graph, Job, JobError, Media, has_video_suffix, title_of
 
 ANSWER_SECONDS = 60.0
 """A server that computes is slow to answer, but answers."""
@@ -331,7 +331,7 @@ def _moving(output: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _fetch(client: ComfyClient, saved: dict[str, Any], target: Path) -> Path:
     suffix = Path(saved["filename"]).suffix
-    if not target.suffix:
+    if not has_video_suffix(target):
         target = target.with_name(target.name + suffix)
     elif target.suffix.lower() != suffix.lower():
         raise JobError(f"The graph saves {suffix} files, and the job's output is {target.name}: change one of the two.")

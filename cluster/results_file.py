@@ -27,14 +27,15 @@ class ResultsFile:
             file.parent.mkdir(parents=True, exist_ok=True)
             text = file.read_bytes() if file.exists() else b""
             whole = text[: text.rfind(b"\n") + 1]
-            for line in whole.decode("utf-8").splitlines():
+            for line in filter(str.strip, whole.decode("utf-8").split("\n")):  # a text may hold other breaks
                 result = json.loads(line)
                 if result.get("status") == "done":
                     self._done[result["id"]] = result
             if whole != text:
                 with file.open("rb+") as opened:
                     opened.truncate(len(whole))
-            self._opened = file.open("a", encoding="utf-8")
+            # Half of a surrogate pair, which no UTF-8 has, is written as JSON writes it.
+            self._opened = file.open("a", encoding="utf-8", errors="backslashreplace")
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
 

@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="default: that of COMFYUI_PATH, else the demo's")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="finished windows (default: runs beside the jobs)")
     parser.add_argument(
-        "--silent", type=float, default=900, metavar="SECONDS", help="a job without any sign hangs (900)"
+        "--silent", type=_seconds, default=900, metavar="SECONDS", help="a job without any sign hangs (900)"
     )
     return parser.parse_args()
 
@@ -79,6 +79,13 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is given, and a number from 1 on is needed")
     return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 1:  # NaN too
+        raise argparse.ArgumentTypeError(f"{text} is given, and a number of seconds from 1 on is needed")
+    return seconds
 
 
 def end_cleanly_on_signals() -> None:

@@ -92,7 +92,8 @@ class ComfyClient:
 
     def get(self, path: str, **query: str) -> Any:
         """GET some JSON."""
-        return json.loads(self._request(path, query=query))
+        answer = self._request(path, query=query)
+        return self._answered(lambda: json.loads(answer))  # something else than ComfyUI answers with a page
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """POST some JSON; returns the JSON answer, None if it is empty."""
@@ -193,7 +194,7 @@ class ComfyClient:
         """What `attempt` gets from the server.
 
         Raises:
-            NoAnswerError: the server is not there, or breaks off.
+            NoAnswerError: the server is not there, breaks off, or is something else.
         """
         try:
             return attempt()

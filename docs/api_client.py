@@ -67,7 +67,7 @@ class ComfyUI:
         self.report = report
         self._client_id = uuid.uuid4().hex
         self._has_answered = False
-        self._json("/system_stats")
+        self.url = self._patiently(self._address)
 
     def upload(self, file: Path) -> str:
         """Send a picture, sound or video to the server's input folder; returns the name that it has there."""
@@ -136,11 +136,21 @@ class ComfyUI:
                 raise ComfyError("The job was stopped: run this again, it goes on after its last finished window.")
         return entry
 
+    def _address(self) -> str:
+        """Where the server is, behind what may lead there, such as from http to https: a POST would not follow."""
+        path = "/system_stats"
+        with urllib.request.urlopen(self.url + path, timeout=ANSWER_SECONDS) as answer:
+            json.load(answer)
+            return answer.url.removesuffix(path)
+
     def download(self, entry: dict[str, Any], target: Path) -> None:
         """Fetch the video that a finished job has saved, in pieces; `target` appears when it is complete."""
         saved = [file for output in entry["outputs"].values() for file in output.get("gifs", [])]
         if len(saved) != 1:
-            raise ComfyError(f"The graph has saved {len(saved)} videos, but one is needed: give it one save node.")
+            raise ComfyError(
+                f"The graph has saved {len(saved)} videos, but one is needed: give it one save node (and a `part` that "
+                "is not empty)."
+            )
         query = urllib.parse.urlencode({key: saved[0][key] for key in ("filename", "subfolder", "type")})
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".part")
@@ -244,7 +254,7 @@ def load_graph(file: Path) -> Graph:
         ComfyError: it is something else.
     """
     try:
-        graph = json.loads(file.read_text(encoding="utf-8"))
+        graph = json.loads(file.read_text(encoding="utf-8-sig"))
         if all("class_type" in node for node in graph.values()):
             return graph
     except (ValueError, AttributeError, TypeError):
@@ -253,7 +263,13 @@ def load_graph(file: Path) -> Graph:
 
 
 def make_video(server: ComfyUI, graph: Graph, target: Path) -> None:
-    """Queue a graph whose files are on the server, wait for its end, and download what it has saved."""
+    """Queue a graph whose files are on the server, wait for its end, and download what it has saved.
+
+    Raises:
+        ComfyError: the graph is refused, the job has failed, or there can be no file `target`.
+    """
+    if target.is_dir():
+        raise ComfyError(f"{target} is a folder: give the name of a file in it, such as {target / 'talk.mp4'}.")
     job = server.queue(graph)
     server.report(f"Queued as {job}")
     entry = server.follow(job, graph)
@@ -282,6 +298,18 @@ def put(graph: Graph, place: str, value: Any) -> None:
         inputs[input_name] = value if isinstance(inputs[input_name], str) else json.loads(value)
     except json.JSONDecodeError as error:
         raise ComfyError(f"{place} cannot be {value!r}: it needs a number, true or false.") from error
+
+
+def split_option(text: str) -> tuple[str, str]:
+    """Both sides of `NODE.INPUT=VALUE`.
+
+    Raises:
+        ComfyError: there is no `=` in it.
+    """
+    place, equals, value = text.partition("=")
+    if not equals:
+        raise ComfyError(f"{text!r} gives no value: write NODE.INPUT=VALUE.")
+    return place, value
 
 
 def _title(graph: Graph, node_id: str) -> str:
@@ -313,15 +341,18 @@ def main() -> int:
     options = parser.parse_args()
     try:
         graph = load_graph(options.graph)
-        for place, _, value in (one.partition("=") for one in options.set):
+        for place, value in map(split_option, options.set):
             put(graph, place, value)
         server = ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
-        for place, _, value in (one.partition("=") for one in options.file):
+        for place, value in map(split_option, options.file):
             put(graph, place, server.upload(Path(value)))
         make_video(server, graph, options.target)
     except (ComfyError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped; a job that is queued goes on. Run this again for its file.", file=sys.stderr)
+        return 130
     return 0
 
 

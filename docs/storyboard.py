@@ -41,6 +41,21 @@ class Line:
     transition: str = "cut"
 
 
+def load_list(file: Path) -> list[Line]:
+    """Read the list in a file.
+
+    Raises:
+        ComfyError: it is no UTF-8 or no CSV, or as `read_list`.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            return read_list(opened)
+    except UnicodeDecodeError as error:
+        raise ComfyError(f"{file} is not in UTF-8: save it with that encoding, as `CSV UTF-8`.") from error
+    except csv.Error as error:
+        raise ComfyError(f"{file} is no CSV ({error}): write time,picture,prompt on each line.") from error
+
+
 def read_list(text: Iterable[str]) -> list[Line]:
     """Read the list.
 
@@ -57,7 +72,9 @@ def read_list(text: Iterable[str]) -> list[Line]:
 
 
 def _line(row: Sequence[str]) -> Line:
-    time, picture, prompt, transition = (*(cell.strip() for cell in row), "", "", "")[:4]
+    time, picture, prompt, transition, *more = (*(cell.strip() for cell in row), "", "", "")
+    if any(more):
+        raise ComfyError(f"The line at {time} has more than four columns: put a prompt with commas in double quotes.")
     try:
         seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(time.split(":"))))
     except ValueError:
@@ -65,13 +82,20 @@ def _line(row: Sequence[str]) -> Line:
     if not math.isfinite(seconds):
         raise ComfyError(f"'{time}' is no time: write seconds or minutes:seconds, such as 75.5 or 1:15.5.")
     if (transition or "cut") not in TRANSITIONS:
-        raise ComfyError(f"'{transition}' is no transition: write cut or continue, or leave it out.")
+        raise ComfyError(
+            f"'{transition}' is no transition: write cut or continue, or leave it out (a prompt with commas stands in "
+            "double quotes)."
+        )
     return Line(seconds, picture, prompt, transition or "cut")
 
 
 def put_scenes(graph: Graph, lines: Sequence[Line]) -> None:
-    """Make the scenes of a list in a graph with one InfiniteTalk Sampler, whose pictures are on the server."""
+    """Make the scenes of a list, and no others, in a graph with one InfiniteTalk Sampler.
+
+    Its pictures are on the server.
+    """
     sampler = graph[_only(graph, "InfiniteTalkSampler")]["inputs"]
+    sampler.pop("scenes", None)
     _inputs_of_source(graph, sampler, "image", "image")["image"] = lines[0].picture
     if lines[0].prompt:
         _inputs_of_source(graph, sampler, "positive", "text")["text"] = lines[0].prompt
@@ -125,20 +149,22 @@ def main() -> int:
     options = parser.parse_args()
     try:
         graph = api_client.load_graph(options.graph)
-        with options.list.open(encoding="utf-8-sig", newline="") as opened:
-            lines = read_list(opened)
-        for place, _, value in (one.partition("=") for one in options.set):
+        lines = load_list(options.list)
+        for place, value in map(api_client.split_option, options.set):
             api_client.put(graph, place, value)
         server = api_client.ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
-        for place, _, value in (one.partition("=") for one in options.file):
+        for place, value in map(api_client.split_option, options.file):
             api_client.put(graph, place, server.upload(Path(value)))
         names = {line.picture for line in lines if line.picture}
         there = {name: server.upload(options.list.parent / name) for name in sorted(names)}
         put_scenes(graph, [replace(line, picture=there.get(line.picture, "")) for line in lines])
         api_client.make_video(server, graph, options.target)
-    except (ComfyError, OSError, csv.Error, UnicodeDecodeError) as error:
+    except (ComfyError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped; a job that is queued goes on. Run this again for its file.", file=sys.stderr)
+        return 130
     return 0
 
 

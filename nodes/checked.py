@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from comfy_api.latest import io
 
 from ..errors import UserError, plain_text
 from .limits import allowed
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 
 
 class CheckedNode(io.ComfyNode):
@@ -28,9 +33,9 @@ class CheckedNode(io.ComfyNode):
         """Check every input and do the node's work.
 
         Raises:
-            UserError: an input is missing, of another type or beyond its limits.
+            UserError: an input is missing, of another type or beyond its limits; a Python package is not installed.
         """
-        with errors_that_can_be_logged():
+        with errors_that_can_be_logged(), missing_packages_named():
             return cls.run(**allowed(cls._inputs(), cls.LOOKED_UP, inputs, whole=True))
 
     @classmethod
@@ -51,6 +56,22 @@ class CheckedNode(io.ComfyNode):
     def _inputs(cls) -> Mapping[str, io.Input]:
         schema = cls.SCHEMA or cls.GET_SCHEMA()
         return {one.id: one for one in schema.inputs}
+
+
+@contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """A package of requirements.txt that is not installed is no programmer's error, and has a remedy."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        required = REQUIREMENTS.read_text(encoding="utf-8").replace("-", "_").split()
+        package = (error.name or "").partition(".")[0]
+        if not any(re.split("[<>=]", line)[0] == package for line in required):
+            raise
+        raise UserError(
+            f"The Python package {package.replace('_', '-')} is not installed: run "
+            f'"{sys.executable}" -m pip install -r "{REQUIREMENTS}" and start ComfyUI again.'
+        ) from error
 
 
 @contextmanager

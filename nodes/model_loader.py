@@ -48,7 +48,8 @@ def _find(model: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = _files().get(model)
+    files = _files()
+    path = files.get(model) or files.get(model.replace("\\", "/"))  # as core's lists on Windows have it
     if path is None:
         raise UserError(
             f"There is no InfiniteTalk file '{model}': {NO_FILE} (or models/diffusion_models) and choose it."

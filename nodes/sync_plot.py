@@ -9,7 +9,7 @@ import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, plain_lines
 from .checked import CheckedNode
 from .feedback import progress_callback, say
 from .folders import temp_folder
@@ -108,8 +108,9 @@ class InfiniteTalkSyncPlot(CheckedNode):
         )
         verdicts = [report.verdict, *([report.shot.verdict] if report.shot else [])]
         notes = [*source.notes, *(dubbed.notes if dubbed else [])]
-        say(cls.hidden.unique_id, "\n".join([*verdicts, *notes]))
-        return io.NodeOutput(draw(report))
+        text = "\n".join([*verdicts, *notes])
+        say(cls.hidden.unique_id, text)
+        return io.NodeOutput(draw(report), ui={"text": [plain_lines(text)]})
 
 
 def _open(images: Tensor | None, video: Any, fps: float) -> tuple[FrameSource, Any]:

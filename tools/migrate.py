@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Graph:
         """Class and inputs of the old node that a link comes from."""
         if not is_link(link):
             return "", {}
-        node = self.old[link[0]]
+        node = self._node(link)
         return node["class_type"], node["inputs"]
 
     def upstream(self, link: Any, class_type: str) -> dict[str, Any] | None:
@@ -67,17 +68,32 @@ class Graph:
         if not is_link(link):
             return None
         if link[0] not in self.new:
-            node = self.old[link[0]]
+            node = self._node(link)
             self.new[link[0]] = {"class_type": node["class_type"], "inputs": dict(node["inputs"])}
             for value in node["inputs"].values():
                 self.keep(value)
         return list(link)
 
     def add(self, class_type: str, **inputs: Any) -> Link:
-        """Add a node; inputs that are None stay open. Returns its first output."""
+        """Add a node; inputs that are None stay open. Old nodes that feed one come along. Returns its first output."""
         key = f"{class_type}-{sum(node['class_type'] == class_type for node in self.new.values()) + 1}"
+        for value in inputs.values():
+            if is_link(value) and value[0] not in self.new:
+                self.keep(value)
         self.new[key] = {"class_type": class_type, "inputs": {k: v for k, v in inputs.items() if v is not None}}
         return [key, 0]
+
+    def known(self, value: Any, name: str, instead: Any) -> Any:
+        """A value that the new graph is computed from; where another node feeds it, `instead`, which is said."""
+        if not is_link(value):
+            return value
+        self.notes.append(f"{name} is fed by another node and cannot be rewritten: {instead} is set.")
+        return instead
+
+    def _node(self, link: Link) -> dict[str, Any]:
+        if link[0] not in self.old:
+            raise MigrationError(f"The graph has no node {link[0]!r}, though one is connected to it: export it again.")
+        return self.old[link[0]]
 
 
 def is_link(value: Any) -> bool:
@@ -98,7 +114,10 @@ def migrate(old: Prompt) -> tuple[Prompt, list[str]]:
     rewrite: dict[str, Callable[[Graph], None]] = {WRAPPER: _from_wrapper, CORE: _from_core}
     for class_type, rewriter in rewrite.items():
         if graph.of(class_type):
-            rewriter(graph)
+            try:
+                rewriter(graph)
+            except KeyError as error:
+                raise MigrationError(f"A node of the graph lacks its input {error}: export the graph again.") from error
             return graph.new, graph.notes
     raise MigrationError(f"The graph has neither {WRAPPER} nor {CORE}: export an InfiniteTalk graph with Export (API).")
 
@@ -114,7 +133,7 @@ def _from_wrapper(graph: Graph) -> None:
     voices = {f"audio_{n}": graph.keep(embeds.get(f"audio_{n}")) for n in range(1, 5)}
     audio = graph.add(
         "InfiniteTalkAudioEmbeds", wav2vec=_wav2vec(graph, embeds.get("wav2vec_model")), **voices,
-        combine=COMBINE[embeds.get("multi_audio_type", "para")], fps=embeds.get("fps", 25.0),
+        combine=_combine(graph, embeds.get("multi_audio_type", "para")), fps=embeds.get("fps", 25.0),
         normalize_loudness=embeds.get("normalize_loudness", True), max_frames=embeds.get("num_frames", 0),
     )  # fmt: skip
     sampler_name, scheduler = _sampler(graph, sampler.get("scheduler", "unipc"))
@@ -133,8 +152,10 @@ def _from_wrapper(graph: Graph) -> None:
             color_correction=0.0 if image.get("colormatch", "disabled") == "disabled" else 1.0,
         ),
     )  # fmt: skip
-    start = sampler.get("start_step") or 0
-    if start:
+    start = graph.known(sampler.get("start_step") or 0, "start_step", 0)
+    if start and is_link(sampler["steps"]):
+        graph.notes.append(f"Start step {start} of n is denoise 1 - {start}/n.")
+    elif start:
         graph.notes.append(f"Start step {start} of {sampler['steps']} is denoise {1 - start / sampler['steps']:.2f}.")
     if any(embeds.get(name) for name in ("add_noise_floor", "smooth_transients")):
         graph.notes.append("add_noise_floor and smooth_transients have no counterpart: the voice is encoded as it is.")
@@ -154,6 +175,8 @@ def _from_core(graph: Graph) -> None:
     sampler = samplers[0]
     voices = [first.get("audio_encoder_output_1"), _two(first, "audio_encoder_output_2")]
     encodings = [graph.behind(voice)[1] for voice in voices if is_link(voice)]
+    if not encodings:
+        raise MigrationError(f"{CORE} has no voice: connect Audio Encoder Encode, and export the graph again.")
     encoder = graph.behind(encodings[0].get("audio_encoder"))[1]
     wav2vec = _wav2vec_loader(graph, encoder.get("audio_encoder_name"))
     audio = graph.add(
@@ -193,14 +216,25 @@ def _settings(**found: Any) -> dict[str, Any]:
     return {**fixed, **found}
 
 
-def _sampler(graph: Graph, name: str) -> tuple[str, str]:
+def _combine(graph: Graph, name: Any) -> str:
+    known = graph.known(name, "multi_audio_type", "para")
+    if known not in COMBINE:
+        graph.notes.append(f"multi_audio_type {known} has no counterpart: parallel is set.")
+    return COMBINE.get(known, "parallel")
+
+
+def _sampler(graph: Graph, name: Any) -> tuple[str, str]:
+    name = graph.known(name, "The wrapper's scheduler", "multitalk")
     if name not in SAMPLERS:
         graph.notes.append(f"The wrapper's scheduler {name} has no counterpart: euler with infinitetalk is set.")
     return SAMPLERS.get(name, SAMPLERS["multitalk"])
 
 
-def _motion(graph: Graph, frames: int) -> int:
+def _motion(graph: Graph, frames: Any) -> Any:
     """Motion frames as 4n + 1: the VAE would drop the others."""
+    if is_link(frames):
+        graph.notes.append("motion_frames is fed by another node: see that it is 4n + 1.")
+        return frames
     whole = max(1, (frames - 1) // 4 * 4 + 1)
     if whole != frames:
         graph.notes.append(f"{frames} motion frames are {whole} now: 4n + 1 are needed.")
@@ -219,7 +253,12 @@ def _wav2vec_loader(graph: Graph, model: Any, precision: str = "fp16") -> Link:
 
 
 def _loras(graph: Graph, loader: dict[str, Any]) -> Link:
-    model = graph.add("UNETLoader", unet_name=loader.get("model"), weight_dtype="default")
+    file = loader.get("model")
+    if isinstance(file, str) and file.lower().endswith(".gguf"):
+        graph.notes.append(f"{file} is loaded by the node of the pack ComfyUI-GGUF: ComfyUI's own reads no GGUF.")
+        model = graph.add("UnetLoaderGGUF", unet_name=file)
+    else:
+        model = graph.add("UNETLoader", unet_name=file, weight_dtype="default")
     chain, lora = [], graph.behind(loader.get("lora"))[1]
     while lora:
         chain.append(lora)
@@ -260,19 +299,39 @@ def _save(graph: Graph, talking: Link) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Read one file, write the other, say what differs."""
+def read_graph(file: Path) -> Prompt:
+    """The graph of a file.
+
+    Raises:
+        MigrationError: it cannot be read, or is no graph in the API format.
+    """
+    try:
+        graph = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise MigrationError(f"{file} cannot be read ({error}): give the path of a graph in the API format.") from error
+    nodes = graph.values() if isinstance(graph, dict) else [None]
+    if not all(
+        isinstance(node, dict) and "class_type" in node and isinstance(node.get("inputs"), dict) for node in nodes
+    ):
+        raise MigrationError(f"{file} is no graph in the API format: export it from the editor with Export (API).")
+    return graph
+
+
+def main() -> int:
+    """Read one file, write the other, say what differs; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", type=Path, help="a graph in the API format")
     parser.add_argument("new", type=Path, help="where the rewritten one goes")
     options = parser.parse_args()
     try:
-        new, notes = migrate(json.loads(options.old.read_text(encoding="utf-8")))
-    except MigrationError as error:
-        parser.exit(1, f"{error}\n")
-    options.new.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        new, notes = migrate(read_graph(options.old))
+        options.new.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (MigrationError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
     print("\n".join(notes) or "All of it has a counterpart.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

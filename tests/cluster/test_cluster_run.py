@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,14 @@ def cartoon_url(comfy_server: ComfyServer) -> str:
 
     cartoon_models.copy_models(comfy_server.base / "models")
     return comfy_server.url
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan"])
+def test_no_job_can_show_a_sign_within_no_time(seconds: str):
+    command = [sys.executable, ROOT / "cluster" / "run.py", "--silent", seconds, "jobs.jsonl"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert f"{seconds} is given, and a number of seconds from 1 on is needed" in refused.stderr
 
 
 def reference(jobs: Path, url: str, name: str, folder: Path) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import talking_picture
 from job_file import Job, JobError, parts_of, read_jobs
+from results_file import ResultsFile
 from talking_picture import find_node, inputs_of
 
 GRAPH = talking_picture.load_workflow()
@@ -71,8 +72,11 @@ def test_a_graph_of_its_own_leaves_the_others_alone(tmp_path: Path):
         ({"id": "b", "output": "../b.mp4"}, "cannot be the name of a file"),
         ({"id": "b", "output": "/b.mp4"}, "cannot be the name of a file"),
         ({"id": "what?"}, "cannot be the name of a file"),
+        ({"id": "half \ud83d"}, "cannot be the name of a file"),
         ({"id": "a"}, "its id is that of line 1"),
         ({"id": "b", "output": "A"}, "its output is that of line 1"),
+        ({"id": "b", "output": "a.mp4"}, "its output is that of line 1"),
+        ({"id": "b", "output": "b.webm"}, "its output is b.webm, and its graph saves mp4 files"),
     ],
 )
 def test_a_line_in_error_is_named_by_its_number_and_the_others_are_read(
@@ -84,6 +88,28 @@ def test_a_line_in_error_is_named_by_its_number_and_the_others_are_read(
     assert sentence.startswith("Line 3 of jobs.jsonl: ")
     assert words in sentence
     assert sentence.count("\n") == 0
+
+
+def test_a_text_may_hold_other_line_breaks_than_those_of_files(tmp_path: Path):
+    line = json.dumps({"id": "a", "changes": {"Prompt.text": "one\u2028two\u0085"}}, ensure_ascii=False)
+    (job,), faults = read(tmp_path, f"{line}\r")
+
+    assert faults == []
+    texts = {node["inputs"].get("text") for node in job.graph.values()}
+    assert "one\u2028two\u0085" in texts
+
+
+def test_results_with_other_line_breaks_are_read_again(tmp_path: Path):
+    (job,), _ = read(tmp_path, {"id": "a\u2028b"})
+    (tmp_path / "made.mp4").touch()
+    first = ResultsFile(tmp_path / "results.jsonl")
+    first.add({"id": job.id, "status": "done", "output": str(tmp_path / "made.mp4"), "digest": job.digest})
+    first.close()
+
+    again = ResultsFile(tmp_path / "results.jsonl")
+    assert again.is_done(job)
+    again.add({"id": "half \ud83d", "status": "failed"})
+    again.close()
 
 
 def test_without_any_workflow_a_job_says_so(tmp_path: Path):

@@ -72,7 +72,8 @@ def test_the_same_job_again_has_the_same_bytes_and_samples_nothing(comfy_server:
     other = changed(job, graph=with_node(job.graph, "SaveVideoWithAudio", crf=20), target=tmp_path / "other.mp4")
     again = render(other, Server(comfy_server.url))
     assert again.windows["begun"] - again.windows["taken_over"] == 0
-    last = render(changed(job, target=tmp_path / "again.mp4"), Server(comfy_server.url))
+    last = render(changed(job, target=tmp_path / "take 1.2"), Server(comfy_server.url))
+    assert last.file == tmp_path / "take 1.2.mp4", "what is no suffix of a video belongs to the name"
     assert last.file.read_bytes() == first.file.read_bytes()
 
 

@@ -8,10 +8,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,7 @@ from talking_picture import PICTURE, find_node, inputs_of
 
 from ..support import jobs, media
 from ..support.conditions import unavailable, wait_until
+from ..support.leading_address import leading_to
 from ..support.lossy_proxy import LossyProxy
 
 CLIENT = ROOT / "docs" / "api_client.py"
@@ -226,19 +229,32 @@ def test_a_failed_job_is_one_sentence(server: ComfyServer, folder: Path):
     assert not (folder / "made here").exists()
 
 
-def test_a_stopped_job_is_one_sentence(server: ComfyServer, client: ComfyClient, folder: Path):
+@pytest.fixture
+def following(server: ComfyServer, client: ComfyClient, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The client while its long job runs."""
     change(folder, "InfiniteTalkSampler", steps=200)
     process = subprocess.Popen(command(folder, server.url), stderr=subprocess.PIPE, text=True, encoding="utf-8")
-    said = []
-    while not said or not said[-1].startswith("Window"):
-        said.append(process.stderr.readline())
-
+    next(line for line in process.stderr if line.startswith("Window"))
+    yield process
     client.interrupt()
 
-    _, rest = process.communicate(timeout=120)
-    assert_sentence(
-        subprocess.CompletedProcess([], process.returncode, "", rest), r"^The job was stopped: run this again"
-    )
+
+def test_a_stopped_job_is_one_sentence(client: ComfyClient, following: subprocess.Popen[str]):
+    client.interrupt()
+
+    _, rest = following.communicate(timeout=120)
+    ended = subprocess.CompletedProcess([], following.returncode, "", rest)
+    assert_sentence(ended, r"^The job was stopped: run this again")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_a_stopped_client_leaves_its_job_alone_and_says_so(client: ComfyClient, following: subprocess.Popen[str]):
+    following.send_signal(signal.SIGINT)
+
+    _, rest = following.communicate(timeout=120)
+    assert (following.returncode, "Traceback" in rest) == (130, False)
+    assert rest.splitlines()[-1].startswith("Stopped; a job that is queued goes on.")
+    assert client.get("/queue")["queue_running"]
 
 
 def test_a_job_that_the_server_has_forgotten_is_one_sentence(
@@ -264,6 +280,7 @@ def test_a_job_that_the_server_has_forgotten_is_one_sentence(
         (["--set", "Smapler.steps=3"], r"^The graph has 0 nodes 'Smapler'.*choose from .*InfiniteTalk Sampler"),
         (["--set", "12.step=3"], r"^The node '12' has no input 'step': choose from .*steps"),
         (["--set", "12.steps=many"], r"^12\.steps cannot be 'many': it needs a number"),
+        (["--set", "12.steps"], r"^'12\.steps' gives no value: write NODE\.INPUT=VALUE\.$"),
         (["--file", "Picture.image=nowhere.png"], r"No such file.*nowhere\.png"),
     ],
 )
@@ -277,6 +294,24 @@ def test_a_graph_of_the_editor_is_refused_with_one_sentence(server: ComfyServer,
     shutil.copyfile(ROOT / "example_workflows" / "talking_picture.json", graph_file(folder))
 
     assert_sentence(run(command(folder, server.url), folder), r"is no graph in the API format: export it")
+
+
+def test_a_folder_as_the_target_is_refused_before_the_job(server: ComfyServer, folder: Path):
+    (folder / "made here" / "talk.mp4").mkdir(parents=True)
+    taken_before = jobs_taken(server)
+    ended = run(command(folder, server.url), folder)
+    assert_sentence(ended, r"talk\.mp4 is a folder: give the name of a file in it")
+    assert jobs_taken(server) == taken_before
+
+
+def test_a_redirected_address_and_a_graph_with_a_byte_order_mark_will_do(server: ComfyServer, folder: Path):
+    graph_file(folder).write_text(graph_file(folder).read_text(encoding="utf-8"), encoding="utf-8-sig")
+
+    with leading_to(server.url) as url:
+        made = run(command(folder, url), folder)
+
+    assert made.returncode == 0, made.stderr
+    assert_is_the_video(folder / "made here" / "talk.mp4", folder)
 
 
 def test_a_server_that_is_not_there_is_one_sentence_at_once(folder: Path):

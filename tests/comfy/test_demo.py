@@ -66,6 +66,18 @@ def test_a_missing_picture_is_refused_before_anything_is_installed(tmp_path: Pat
     assert made.stderr.strip().endswith("none.png, which is not a file: give the path of one.")
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [("file/talk.mp4", "give another --output."), ("talk.webm", "end with .mp4, or give a folder.")],
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_installed(tmp_path: Path, output: str, words: str):
+    (tmp_path / "file").touch()
+    made = subprocess.run(demo("--output", tmp_path / output), capture_output=True, text=True, timeout=60)
+
+    assert (made.returncode, made.stderr.count("\n")) == (1, 1), made.stderr
+    assert made.stderr.strip().endswith(words)
+
+
 @needs_project_venv
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "moment"), [("SIGTERM", "Starting ComfyUI"), ("SIGINT", "Window 1")])

@@ -17,7 +17,7 @@ from comfy_client import ComfyClient, JobResult, Prompt
 from environment import ROOT
 from evaluation import finished
 from PIL import Image, ImageOps
-from talking_picture import find_node, inputs_of, load_workflow, without_model
+from talking_picture import WORKFLOW, find_node, inputs_of, load_workflow, without_model
 
 from ..support import jobs, media
 from ..support.storyboard import other_picture, with_scenes
@@ -132,11 +132,26 @@ def test_each_picture_of_a_list_is_loaded_once_and_an_empty_prompt_is_the_one_be
         ([], "first line at 0"), (["1,a.png,"], "first line at 0"), (["0,,One."], "first line at 0"),
         (["soon,a.png,"], "'soon' is no time"), (["0,a.png,", "nan,b.png,"], "'nan' is no time"),
         (["0,a.png,", "1,b.png,,fade"], "'fade' is no transition"),
+        (["0,a.png,", "1,b.png,One,cut, and out"], "The line at 1 has more than four columns"),
     ],
 )  # fmt: skip
 def test_a_list_that_cannot_be_read_gets_a_sentence(storyboard, lines, sentence):
     with pytest.raises(storyboard.ComfyError, match=sentence):
         storyboard.read_list(lines)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
+def test_a_list_in_another_encoding_gets_a_sentence(storyboard, tmp_path, encoding):
+    (tmp_path / "scenes.csv").write_text("0,a.png,\u4e00\u4e2a\u5973\u4eba", encoding=encoding)
+    with pytest.raises(storyboard.ComfyError, match="is not in UTF-8: save it with that encoding"):
+        storyboard.load_list(tmp_path / "scenes.csv")
+
+
+def test_the_scenes_of_a_list_stand_in_place_of_those_of_the_graph(storyboard):
+    graph = load_workflow(WORKFLOW.with_name("storyboard.json"))
+    storyboard.put_scenes(graph, storyboard.read_list(["0,a.png,", "1,b.png,"]))
+    last, _ = inputs_of(graph, "InfiniteTalkSampler")["scenes"]
+    assert "scenes" not in graph[last]["inputs"]
 
 
 def test_a_list_with_prompts_for_a_graph_without_one_gets_a_sentence(storyboard):

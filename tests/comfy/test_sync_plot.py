@@ -45,6 +45,7 @@ def saved_plot(client: ComfyClient, result: JobResult, folder: Path) -> np.ndarr
 def sentence(result: JobResult) -> str:
     """What the node says."""
     (text,) = [e.data["text"] for e in result.events if e.kind == "progress_text" and e.data["node"] == "plot"]
+    assert result.outputs["plot"]["text"] == [text], "newer editors take the progress text away with the job"
     return text
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cartoon_models
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import talking_picture
 import tiny_models
+from comfy_client import ComfyClient, NoAnswerError
 from safetensors.numpy import load_file
 from talking_picture import inputs_of
 
@@ -91,6 +95,32 @@ def test_requirements_leave_out_comments_and_the_torch_family(tmp_path: Path):
     )
 
     assert environment._requirement_lines(file) == ["torchsde", "numpy>=1.25", "av"]
+
+
+@pytest.mark.parametrize("prepare", [environment.prepare, environment.prepare_client])
+def test_an_old_python_is_named_before_anything_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch, prepare: Callable[[], object]
+):
+    monkeypatch.setattr(environment, "OLDEST_PYTHON", (99, 0))
+
+    with pytest.raises(environment.SetupError, match=r"^This is Python 3\.\d+\.\d+, and .* is needed"):
+        prepare()
+
+
+def test_a_web_page_in_place_of_comfyui_is_no_answer():
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Welcome</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as listener:
+        threading.Thread(target=listener.handle_request, daemon=True).start()
+        with pytest.raises(NoAnswerError, match=r"^No ComfyUI answers at http://127\.0\.0\.1:\d+ "):
+            ComfyClient(f"http://127.0.0.1:{listener.server_address[1]}").get("/queue")
 
 
 def test_comfyui_path_without_comfyui_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,22 @@ def core() -> Prompt:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("old", [wrapper(), core()], ids=["wrapper", "core"])
+def fed(old: Prompt, *places: str) -> Prompt:
+    """The graph with inputs `NODE.INPUT` that come from nodes, as users share it."""
+    for number, place in enumerate(places):
+        node, name = place.split(".")
+        value = old[node]["inputs"][name]
+        kind = "PrimitiveInt" if isinstance(value, int) else "PrimitiveString"
+        old[f"value {number}"] = {"class_type": kind, "inputs": {"value": value}}
+        old[node]["inputs"][name] = [f"value {number}", 0]
+    return old
+
+
+WRAPPER_FED = ("long.width", "long.height", "embeds.num_frames", "sampler.seed", "texts.positive_prompt")
+CORE_FED = ("first.width", "first.height", "sample.steps", "sample.seed")
+
+
+@pytest.mark.parametrize("old", [fed(wrapper(), *WRAPPER_FED), fed(core(), *CORE_FED)], ids=["wrapper", "core"])
 def test_a_rewritten_graph_runs_and_its_video_is_as_long_as_the_speech(client: ComfyClient, old: Prompt):
     new, _ = migrate(old)
     facts = measure(run(client, new)[0])
@@ -137,6 +153,53 @@ def test_what_has_no_counterpart_is_said():
     assert "flowmatch_causvid has no counterpart" in said
     assert "24 motion frames are 21 now" in said
     assert "smooth_transients" in said
+
+
+def test_what_is_computed_from_a_value_of_another_node_is_said():
+    places = ("long.motion_frame", "sampler.start_step", "sampler.scheduler", "embeds.multi_audio_type")
+    new, notes = migrate(fed(wrapper(start_step=1), *places))
+    sampler, said = inputs_of(new, "InfiniteTalkSampler"), " ".join(notes)
+    assert sampler["motion_frames"] == ["value 0", 0]
+    assert (sampler["sampler_name"], sampler["scheduler"]) == ("euler", "infinitetalk")
+    assert inputs_of(new, "InfiniteTalkAudioEmbeds")["combine"] == "parallel"
+    for words in ("motion_frames is fed", "start_step is fed", "scheduler is fed", "multi_audio_type is fed"):
+        assert words in said
+
+
+def test_a_gguf_base_is_loaded_by_the_node_of_its_pack():
+    old = wrapper()
+    old["model"]["inputs"]["model"] = "wan2.1-i2v-14b-480p-Q8_0.gguf"
+    new, notes = migrate(old)
+    assert inputs_of(new, "UnetLoaderGGUF") == {"unet_name": "wan2.1-i2v-14b-480p-Q8_0.gguf"}
+    assert any("ComfyUI-GGUF" in note for note in notes)
+
+
+def broken(change: Callable[[Prompt], object]) -> Prompt:
+    old = wrapper()
+    change(old)
+    return old
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("not JSON", "cannot be read"),
+        ((ROOT / "example_workflows" / "talking_picture.json").read_text(encoding="utf-8"), "no graph in the API"),
+        (json.dumps(broken(lambda old: old["sampler"]["inputs"].pop("shift"))), "lacks its input 'shift'"),
+        (json.dumps(broken(lambda old: old.pop("vision"))), "has no node 'vision'"),
+    ],
+    ids=["no file", "no JSON", "the editor's", "an input is missing", "a node is missing"],
+)
+def test_a_file_that_cannot_be_rewritten_is_one_sentence(tmp_path: Path, content: str | None, words: str):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    if content is not None:
+        old.write_text(content, encoding="utf-8")
+    command = [sys.executable, ROOT / "tools" / "migrate.py", old, new]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert words in done.stderr
+    assert not new.exists()
 
 
 def test_a_graph_without_infinitetalk_is_refused_with_a_sentence(tmp_path: Path):

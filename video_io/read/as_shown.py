@@ -19,6 +19,7 @@ EXACT_COLORS = 0x4 | 0x40000 | 0x2000
 # FFmpeg's numbers of color matrices (AVColorSpace) and what swscale calls them.
 MATRIX_OF_COLORSPACE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 BT601, BT709 = 5, 1
+FULL_RANGE = 2  # AVColorRange
 HD_HEIGHT, HD_WIDTH = 720, 1280  # from here on players take pictures without a mark for BT.709
 PQ, HLG = 16, 18  # AVColorTransferCharacteristic
 MAX_ASPECT = 10  # of a pixel; more is a damaged header
@@ -49,12 +50,20 @@ class Look:
     _converter: av.video.reformatter.VideoReformatter = field(default_factory=_new_converter, repr=False, compare=False)
 
     @classmethod
-    def of(cls, frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Look:
-        """The look of the first frame; `pixel_aspect` is the width of a pixel over its height."""
+    def of(cls, frame: av.VideoFrame, pixel_aspect: Fraction | None, transfer: int) -> Look:
+        """The look of the first frame.
+
+        Args:
+            frame: the first one.
+            pixel_aspect: the width of a pixel over its height.
+            transfer: that of the stream (AVColorTransferCharacteristic), where the frame does not tell its own, as
+                before PyAV 17.
+        """
         aspect = Fraction(pixel_aspect or 1)
         if not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
             aspect = Fraction(1)
-        return cls(max(1, round(frame.width * aspect)), frame.height, _flips(frame), int(frame.color_trc or 0))
+        own = int(getattr(frame, "color_trc", transfer) or 0)
+        return cls(max(1, round(frame.width * aspect)), frame.height, _flips(frame), own)
 
     @property
     def is_hdr(self) -> bool:
@@ -66,12 +75,16 @@ class Look:
         components = frame.format.components
         alpha = any(component.is_alpha for component in components) or frame.format.name == "pal8"
         deep = self.is_hdr or any(component.bits > 8 for component in components)
+        matrix = _matrix(frame)
         converted = self._converter.reformat(
             frame,
             format=TAKES[alpha, deep],
             width=self.width,
             height=self.height,
-            src_colorspace=_matrix(frame),
+            src_colorspace=matrix,
+            # RGB has none. But PyAV before 17 looks at the matrix and the range only where source and target differ.
+            dst_colorspace=matrix and (BT709 if matrix == BT601 else BT601),
+            src_color_range=FULL_RANGE if _is_full_range(frame) else None,
             interpolation=EXACT_COLORS,
         )
         pixels = converted.to_ndarray()
@@ -90,6 +103,11 @@ def _matrix(frame: av.VideoFrame) -> int | None:
     if space in MATRIX_OF_COLORSPACE:
         return MATRIX_OF_COLORSPACE[space]
     return BT709 if frame.height >= HD_HEIGHT or frame.width >= HD_WIDTH else BT601
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether black is 0 and not 16."""
+    return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
 def _flips(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -129,7 +129,7 @@ def open_container(source: Source) -> Iterator[av.container.InputContainer]:
         file.seek(0)
         try:
             # Titles in an old code page are no reason to refuse a file.
-            container = av.open(file, "r", options=OPEN_OPTIONS, metadata_errors="replace")
+            container = av.open(file, "r", container_options=OPEN_OPTIONS, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise _unreadable(source, error) from error
         with container:

@@ -74,7 +74,7 @@ class FileFrames:
         _, first = next(self._pictures(0), (0, None))
         if first is None:
             raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
-        self._look = Look.of(first, self._pixel_aspect)
+        self._look = Look.of(first, self._pixel_aspect, self._transfer)
         self.notes = [f"{name_of(source)} is HDR: it was brought to SDR."] if self._look.is_hdr else []
         self.height, self.width, self.channels = self._look.pixels(first).shape
 
@@ -105,6 +105,7 @@ class FileFrames:
             stream = streams[0]
             assert isinstance(stream, VideoStream)
             self._tick, self._pixel_aspect = tick_of(stream), stream.sample_aspect_ratio
+            self._transfer = stream.codec_context.color_trc
             declared = stream.average_rate or stream.guessed_rate
             stamps, last, unstamped = array("q"), (0, 0), 0
             packets = Packets(container, streams)

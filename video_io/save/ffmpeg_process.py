@@ -76,11 +76,11 @@ def find_ffmpeg() -> str:
     Raises:
         UserError: there is none, or the one that `IMAGEIO_FFMPEG_EXE` names does not run.
     """
-    import imageio_ffmpeg
-
     try:
+        import imageio_ffmpeg
+
         exe = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         raise UserError(
             "No ffmpeg was found, and saving a video needs it: "
             "reinstall imageio-ffmpeg (pip install --force-reinstall imageio-ffmpeg)."

@@ -266,6 +266,9 @@ def test_no_binary_at_all_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
     with pytest.raises(UserError, match="reinstall imageio-ffmpeg"):
         find_ffmpeg()
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as where it is not installed
+    with pytest.raises(UserError, match="reinstall imageio-ffmpeg"):
+        find_ffmpeg()
 
 
 def test_a_missing_encoder_gets_a_sentence_with_the_formats_there_are(save, fake_ffmpeg):
