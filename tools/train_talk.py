@@ -17,7 +17,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -28,7 +28,7 @@ import torch
 from cartoon_models import FOLDER as MODELS
 from torch import Tensor
 from training import checkpoints
-from training.talk_data import ClipCache, Windows, as_windows
+from training.talk_data import ClipCache, Kind, Windows, as_windows
 from training.talk_model import (
     Sizes,
     TalkModel,
@@ -56,8 +56,10 @@ class Recipe:
 
     batch: int = 16
     """Faces, whether they are alone or two in a picture."""
-    pair_share: float = 0.25
+    pair_share: float = 0.2
     """Of the steps are on pictures with two speakers."""
+    shot_share: float = 0.4
+    """Of the steps are on shots in which head and background move."""
     learning_rate: float = 2e-3
     warm_up_steps: int = 200
     last_rate: float = 0.02
@@ -80,10 +82,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Data:
-    """Windows with one face, and such with two."""
+    """Windows with one face, such with two, and such of shots in which more moves."""
 
     alone: Windows
     pairs: Windows
+    shots: Windows
+
+    @classmethod
+    def made(cls, cache: ClipCache, clips: Sequence[int], *, held_out: bool) -> Data:
+        """From so many clips of each kind."""
+        kinds: tuple[Kind, ...] = ("face", "pair", "shot")
+        return cls(*(cache.windows(n, held_out=held_out, kind=kind) for n, kind in zip(clips, kinds, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,8 @@ def measure(model: TalkModel, data: Data, recipe: Recipe, *, bfloat16: bool) -> 
         return squared_error(model.velocity, problem, bfloat16=bfloat16), problem
 
     found = {}
-    for name, windows in (("held_out", data.alone), ("pairs", data.pairs)):
+    for name, windows in (("held_out", data.alone), ("pairs", data.pairs), ("shots", data.shots)):
+        windows = windows[:MEASURED_WINDOWS]
         parts = [windows[start : start + recipe.batch] for start in range(0, len(windows), recipe.batch)]
         right, wrong = ([error_of(part, wrong=wrong) for part in parts] for wrong in (False, True))
         found[name] = mean(float(weighted_mean(error, problem.weight)) for error, problem in right)
@@ -252,8 +262,11 @@ class Training:
         recipe = self.recipe
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         windows, size = self.data.alone, recipe.batch
-        if torch.rand((), generator=generator) < recipe.pair_share:
+        lot = float(torch.rand((), generator=generator))
+        if lot < recipe.pair_share:
             windows, size = self.data.pairs, recipe.batch // 2
+        elif lot < recipe.pair_share + recipe.shot_share:
+            windows = self.data.shots
         rows = torch.randint(len(windows), (size,), generator=generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * self._rate(progress)
@@ -306,10 +319,9 @@ def main() -> None:
     sizes, recipe = Sizes(), Recipe()
     save_wav2vec(sizes, options.models)
     cache = ClipCache(options.folder, options.models, options.seed, options.workers)
-    data = Data(cache.windows(options.clips, held_out=False), cache.windows(options.pairs, held_out=False, faces=2))
-    unknown = [cache.windows(HELD_OUT_CLIPS, held_out=True, faces=faces)[:MEASURED_WINDOWS] for faces in (1, 2)]
-    held_out = Data(*unknown)
-    log.info("%d windows to train on, and %d of two speakers", len(data.alone), len(data.pairs))
+    data = Data.made(cache, (options.clips, options.pairs, options.shots), held_out=False)
+    held_out = Data.made(cache, (HELD_OUT_CLIPS,) * 3, held_out=True)
+    log.info("Windows: %d, of two speakers %d, of shots %d", len(data.alone), len(data.pairs), len(data.shots))
     training = Training(
         options.folder,
         data,
@@ -333,6 +345,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="how many steps in all; without both, 60 minutes")
     parser.add_argument("--clips", type=int, default=1200, help="of two windows each")
     parser.add_argument("--pairs", type=int, default=200, help="clips with two speakers")
+    parser.add_argument("--shots", type=int, default=800, help="clips in which head and background move")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it wants")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that make clips")

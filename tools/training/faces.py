@@ -119,13 +119,17 @@ class Motion:
         return cls(nothing, nothing + 0.5, np.zeros((frames, 2), np.float32), nothing + 1)
 
 
-def render(face: Face, motion: Motion, size: int = SIZE) -> np.ndarray:
-    """The face while it moves, uint8 `[F, size, size, 3]`."""
-    behind = _Canvas.gradient(size, *face.background)
-    behind.ellipse(face.x, 1.08, 0.42, 0.28, face.clothes)
+def render(face: Face, motion: Motion, size: int = SIZE, behind: np.ndarray | None = None) -> np.ndarray:
+    """The face while it moves, uint8 `[F, size, size, 3]`.
+
+    Args:
+        behind: float32 `[F, size, size, 3]`, what is seen in place of the face's background, frame by frame.
+    """
+    plain = _Canvas.gradient(size, *face.background).pixels
     frames = np.empty((len(motion), size, size, 3), np.uint8)
     for i in range(len(motion)):
-        canvas = _Canvas(behind.pixels.copy())
+        canvas = _Canvas((plain if behind is None else behind[i]).copy())
+        canvas.ellipse(face.x, 1.08, 0.42, 0.28, face.clothes)
         x, y = motion.sway[i] / SIZE
         moved = replace(face, x=face.x + float(x), y=face.y + float(y))
         _draw_head(canvas, moved)
@@ -135,9 +139,13 @@ def render(face: Face, motion: Motion, size: int = SIZE) -> np.ndarray:
     return frames
 
 
-def mouth_box(face: Face, size: int = SIZE) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom pixel (the last two not included) around all that the mouth can do."""
-    sway = SWAY_PIXELS / SIZE + LIP_THICKNESS + 1 / SIZE
+def mouth_box(face: Face, size: int = SIZE, sway_pixels: float = SWAY_PIXELS) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom pixel (the last two not included) around all that the mouth can do.
+
+    Args:
+        sway_pixels: most that the head moves from its place, in pixels of a picture of SIZE.
+    """
+    sway = sway_pixels / SIZE + LIP_THICKNESS + 1 / SIZE
     half_width, half_height = _half_width(face, 1.0) + sway, face.mouth_opening + sway
     x, y = face.x, _mouth_y(face)
     left, top = np.floor(np.array([x - half_width, y - half_height]) * size).astype(int)

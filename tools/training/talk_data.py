@@ -1,8 +1,9 @@
 """Clips to train the talking model on: drawn faces that say spoken sentences, as the sampler's windows see them.
 
-A clip shows one face, or two side by side with a voice each, and gives two windows: the first one of a video, which
-begins with the picture itself, and one from later on, which begins with the last frames of the window before. Both have
-the same picture as their keyframe.
+A clip shows one face, or two side by side with a voice each, or one that moves as in a filmed shot. It gives two
+windows: the first one of a video, which begins with the picture itself, and one from later on, which begins with the
+last frames of the window before. Both have the same picture as their keyframe; of a shot, which is there to be dubbed,
+each has the frame that it begins with.
 Latents are in the model's space (`Wan21.process_in`), and each window is encoded from its own first frame on, as the
 sampler encodes the motion frames; the VAE is causal, so the first latents of a window are those of its motion frames.
 """
@@ -14,9 +15,10 @@ import logging
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import in_process
 
@@ -38,18 +40,23 @@ from torch import Tensor
 from training import vae_model
 from training.articulation import articulate
 from training.faces import FPS, SIZE, Face, Motion, mouth_box, render
+from training.shots import SWAY, Stripes, swaying
 from training.speech import RATE, sound_clip
 from training.vae_model import CELL
 
+Kind = Literal["face", "pair", "shot"]
+"""What a clip shows: one face, two side by side, or one that moves before a background that moves."""
+
+SEEDS: dict[Kind, list[int]] = {"face": [], "pair": [2], "shot": [1]}
 SECONDS = (3.0, 12.0)
 """Of a clip's sound. A window is shorter, but the encoder's norms hear all of it."""
 CLOSED_SHARE = 0.8
 """Of the pictures have a closed mouth."""
 ROUND_TRIPS = 2
 """Times that the motion frames of a later window may have been decoded and encoded again."""
-VERSION = 3
+VERSION = 4
 """To be raised when clips are made in another way."""
-DRAWN_AND_SPOKEN_BY = ("faces.py", "speech.py", "articulation.py")
+DRAWN_AND_SPOKEN_BY = ("faces.py", "shots.py", "speech.py", "articulation.py")
 
 log = logging.getLogger(__name__)
 
@@ -110,27 +117,31 @@ class ClipMaker:
         return cls(load_vae(models / VAE), load_encoder(models / WAV2VEC, "fp16"), seed)
 
     @torch.no_grad()
-    def clip(self, index: int, *, held_out: bool, faces: int = 1) -> Windows:
+    def clip(self, index: int, *, held_out: bool, kind: Kind = "face") -> Windows:
         """The two windows of a clip; with `held_out` of faces and sentences that training never has."""
-        pair = [faces] if faces > 1 else []  # clips of one face are those of former trainings
-        rng = np.random.default_rng([self.seed, int(held_out), index, *pair])
+        faces = 2 if kind == "pair" else 1
+        rng = np.random.default_rng([self.seed, int(held_out), index, *SEEDS[kind]])
         seconds = rng.uniform(*SECONDS)
         sounds = [sound_clip(rng, seconds, held_out=held_out) for _ in range(faces)]
         voices = [AudioClip(torch.from_numpy(sound)[None], RATE) for sound in sounds]
         embeds = embed_voices(self.encoder, voices, frame_rate=Fraction(FPS))
-        people = [Person.random(rng, sound, embeds.frames) for sound in sounds]
+        people = [Person.random(rng, sound, embeds.frames, moving=kind == "shot") for sound in sounds]
         starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
         videos = [pixels(side_by_side(people, start)) for start in starts]
-        *clean, keyframe = encoded(self.vae, torch.stack([*videos, keyframe_clip(videos[0][:1])]))
+        pictures = [videos[0][:1]] * 2
+        if kind == "shot":
+            pictures[1] = pixels(people[0].heard_otherwise(rng, starts[1]))
+        latents = encoded(self.vae, torch.stack([*videos, *map(keyframe_clip, pictures)]))
+        clean, keyframes = latents.chunk(2)
         rows = [heard_rows(embeds.features, embeds.silence, start) for start in starts]
         motion_latents = latent_frames(TRAINED_MOTION_FRAMES)
         worn = [worn_latents(self.vae, z[:, :motion_latents], start) for z, start in zip(clean, starts, strict=True)]
         return Windows(
-            clean=torch.stack(clean).half(),
-            keyframe=keyframe.expand(len(starts), -1, -1, -1, -1).half(),
+            clean=clean.half(),
+            keyframe=keyframes.half(),
             audio=torch.stack(rows).half(),
             motion=torch.tensor([1, motion_latents]),
-            mouth=torch.cat([mouth_cells(person.face) for person in people], dim=2).expand(len(starts), -1, -1),
+            mouth=torch.cat([mouth_cells(person) for person in people], dim=2).expand(len(starts), -1, -1),
             worn=torch.stack(worn).half(),
         )
 
@@ -141,19 +152,34 @@ class Person:
 
     face: Face
     motion: Motion
+    behind: np.ndarray | None = None
+    """float32 `[F, SIZE, SIZE, 3]` a background that moves."""
 
     @classmethod
-    def random(cls, rng: np.random.Generator, sound: np.ndarray, frames: int) -> Person:
-        """Anybody who says this sound, `[samples]` at RATE."""
+    def random(cls, rng: np.random.Generator, sound: np.ndarray, frames: int, *, moving: bool = False) -> Person:
+        """Anybody who says this sound, `[samples]` at RATE; `moving` as in a filmed shot."""
         mouth = articulate(sound, RATE, frames, FPS)
         face = Face.random(rng)
-        return cls(face, _with_picture_in_front(rng, Motion.random(rng, mouth.opening, mouth.width)))
+        motion = _with_picture_in_front(rng, Motion.random(rng, mouth.opening, mouth.width))
+        if not moving:
+            return cls(face, motion)
+        return cls(face, swaying(motion, rng.uniform(*SWAY)), Stripes.random(rng, frames).behind(face))
+
+    def frames(self, which: slice) -> np.ndarray:
+        """uint8 `[F, SIZE, SIZE, 3]`."""
+        return render(self.face, self.motion[which], behind=None if self.behind is None else self.behind[which])
+
+    def heard_otherwise(self, rng: np.random.Generator, frame: int) -> np.ndarray:
+        """One frame of the same shot in which something else was said: uint8 `[1, SIZE, SIZE, 3]`."""
+        mouth = dict(zip(("opening", "width"), rng.random((2, 1), np.float32), strict=True))
+        which = slice(frame, frame + 1)
+        return render(self.face, replace(self.motion[which], **mouth), behind=self.behind[which])
 
 
 def side_by_side(people: Sequence[Person], start: int) -> np.ndarray:
     """A window of their pictures, the first one on the left: uint8 `[F, SIZE, len(people) * SIZE, 3]`."""
     frames = slice(start, start + WINDOW_FRAMES)
-    return np.concatenate([render(person.face, person.motion[frames]) for person in people], axis=2)
+    return np.concatenate([person.frames(frames) for person in people], axis=2)
 
 
 def _with_picture_in_front(rng: np.random.Generator, motion: Motion) -> Motion:
@@ -213,9 +239,9 @@ def as_windows(rows: Tensor) -> Tensor:
     return rows.unfold(-3, AUDIO_WINDOW, 1).movedim(-1, -3)
 
 
-def mouth_cells(face: Face) -> Tensor:
-    """`[1, h, w]` bool: the latent cells that the mouth touches."""
-    left, top, right, bottom = mouth_box(face)
+def mouth_cells(person: Person) -> Tensor:
+    """`[1, h, w]` bool: the latent cells that the mouth touches, wherever the head is."""
+    left, top, right, bottom = mouth_box(person.face, sway_pixels=float(np.abs(person.motion.sway).max()))
     cells = torch.zeros(1, SIZE // CELL, SIZE // CELL, dtype=torch.bool)
     cells[:, top // CELL : -(-bottom // CELL), left // CELL : -(-right // CELL)] = True
     return cells
@@ -241,13 +267,13 @@ class ClipCache:
     workers: int = 1
     clips_per_shard: int = 50
 
-    def windows(self, clips: int, *, held_out: bool, faces: int = 1) -> Windows:
+    def windows(self, clips: int, *, held_out: bool, kind: Kind = "face") -> Windows:
         """The windows of the first clips, made if they are not there yet."""
-        name = f"{'held_out' if held_out else 'train'}-{faces}"
+        name = f"{'held_out' if held_out else 'train'}-{kind}"
         files = [self._folder / f"{name}-{i:04}.safetensors" for i in range(-(-clips // self.clips_per_shard))]
         jobs = [(self._numbers(i), file) for i, file in enumerate(files) if not file.is_file()]
         if jobs:
-            self._make(jobs, held_out, faces)
+            self._make(jobs, held_out, kind)
         together = Windows.joined(Windows.read(file) for file in files)
         per_clip = len(together) // (len(files) * self.clips_per_shard)
         return together[: clips * per_clip]
@@ -264,21 +290,21 @@ class ClipCache:
             digest.update(part.read_bytes())
         return self.folder / f"clips-{digest.hexdigest()[:12]}"
 
-    def _make(self, jobs: list[tuple[range, Path]], held_out: bool, faces: int) -> None:
+    def _make(self, jobs: list[tuple[range, Path]], held_out: bool, kind: Kind) -> None:
         log.info("Making %d clips in %s", len(jobs) * self.clips_per_shard, self._folder)
         spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
         with ProcessPoolExecutor(self.workers, mp_context=spawn) as pool:
             running = [
-                pool.submit(make_shard, self.models, self.seed, clips, held_out, faces, file) for clips, file in jobs
+                pool.submit(make_shard, self.models, self.seed, clips, held_out, kind, file) for clips, file in jobs
             ]
             for done, shard in enumerate(running, start=1):
                 shard.result()
                 log.info("%d of %d shards", done, len(jobs))
 
 
-def make_shard(models: Path, seed: int, clips: range, held_out: bool, faces: int, file: Path) -> None:
+def make_shard(models: Path, seed: int, clips: range, held_out: bool, kind: Kind, file: Path) -> None:
     """Make and write some clips; in a process of its own, on one thread."""
     torch.set_num_threads(1)
     logging.getLogger("infinitetalk").setLevel(logging.WARNING)
     maker = ClipMaker.load(models, seed)
-    Windows.joined(maker.clip(index, held_out=held_out, faces=faces) for index in clips).write(file)
+    Windows.joined(maker.clip(index, held_out=held_out, kind=kind) for index in clips).write(file)

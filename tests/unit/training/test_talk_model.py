@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 TOLERANCE = 1e-4  # between two orders of the same float32 sums
 FEW_SIZES = {"layers": 2, "ffn_dim": 64}
 FRAMES, SIDE = 33, 12
+KINDS = ((4, 1), (2, 2), (4, 1))  # windows and their faces: alone, two, shots
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,9 @@ def test_a_clips_latents_are_those_that_the_sampler_encodes(training, loaded, fo
 
     drawn = []
     draw = training.data.render
-    monkeypatch.setattr(training.data, "render", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    monkeypatch.setattr(
+        training.data, "render", lambda *args, **options: drawn.append(draw(*args, **options)) or drawn[-1]
+    )
     windows = training.data.ClipMaker.load(folder, seed=0).clip(0, held_out=False)
     first, later = (torch.from_numpy(frames).float() / 255 for frames in drawn)
     keyframe = KeyframeEncoder(loaded.vae, None, FRAMES).encode(first[:1])
@@ -216,14 +219,38 @@ def test_two_speakers_stand_side_by_side_and_have_a_voice_each(training, folder,
     drawn = []
     draw = training.data.render
     monkeypatch.setattr(training.data, "sound_clip", lambda *_, **__: next(sounds))
-    monkeypatch.setattr(training.data, "render", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    monkeypatch.setattr(
+        training.data, "render", lambda *args, **options: drawn.append(draw(*args, **options)) or drawn[-1]
+    )
     maker = training.data.ClipMaker.load(folder, seed=0)
-    windows = maker.clip(0, held_out=False, faces=2)
+    windows = maker.clip(0, held_out=False, kind="pair")
     assert windows.audio.shape == (2, 2, FRAMES + 4, 3, 64)
     assert (windows.audio[:, 0] - windows.audio[:, 1]).abs().max() > 0.1
     first = training.data.pixels(np.concatenate(drawn[:2], axis=2))
     assert torch.allclose(windows.clean[0], training.data.encoded(maker.vae, first[None])[0].half(), atol=3e-3)
     assert all(side.any() for side in windows.mouth.split(SIDE, dim=2))
+
+
+@torch.no_grad()
+def test_each_window_of_a_shot_has_the_frame_that_it_begins_with_as_it_was_before_it_was_dubbed(
+    training, folder, spoken, monkeypatch
+):
+    drawn = []
+    draw = training.data.render
+    monkeypatch.setattr(
+        training.data, "render", lambda *args, **options: drawn.append(draw(*args, **options)) or drawn[-1]
+    )
+    maker = training.data.ClipMaker.load(folder, seed=0)
+    windows = maker.clip(1, held_out=False, kind="shot")
+    first, later, before = map(training.data.pixels, drawn)
+    for keyframe, picture in zip(windows.keyframe, (first[:1], before), strict=True):
+        expected = training.data.encoded(maker.vae, training.data.keyframe_clip(picture)[None])[0]
+        assert torch.allclose(keyframe, expected.half(), atol=3e-3)
+    changed = (later[0] - before[0]).abs().amax(dim=0) > 0
+    mouth = windows.mouth[1].repeat_interleave(8, dim=0).repeat_interleave(8, dim=1)
+    assert changed.any()
+    assert not changed[~mouth].any()  # the same moment of the same shot, but for what is said
+    assert (first[0] - later[0]).abs().amax(dim=0)[~mouth].mean() > 0.02
 
 
 def test_the_condition_is_the_one_that_core_makes_of_a_keyframe(training, loaded):
@@ -301,7 +328,7 @@ def test_training_lowers_the_loss_and_goes_on_after_a_stop(training, tmp_path):
     def smooth(windows):
         return replace(windows, clean=windows.keyframe.mean((2, 3, 4), keepdim=True).expand_as(windows.clean))
 
-    data = training.train.Data(smooth(random_windows(training, 4)), smooth(random_windows(training, 2, faces=2)))
+    data = training.train.Data(*(smooth(random_windows(training, count, faces)) for count, faces in KINDS))
     sizes = training.model.Sizes(**FEW_SIZES)
     recipe = training.train.Recipe(batch=4, warm_up_steps=5, learning_rate=5e-3)
 
@@ -336,9 +363,9 @@ def test_clips_are_made_once(training, folder, tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-        def submit(self, _, models, seed, clips, held_out, faces, file):
-            made.append((clips, held_out, faces))
-            random_windows(training, 2 * len(clips), faces).write(file)
+        def submit(self, _, models, seed, clips, held_out, kind, file):
+            made.append((clips, held_out, kind))
+            random_windows(training, 2 * len(clips), 2 if kind == "pair" else 1).write(file)
             return SimpleNamespace(result=lambda: None)
 
     monkeypatch.setattr(training.data, "ProcessPoolExecutor", Pool)
@@ -347,13 +374,13 @@ def test_clips_are_made_once(training, folder, tmp_path, monkeypatch):
     assert len(cache.windows(4, held_out=False)) == 8
     assert len(cache.windows(5, held_out=False)) == 10
     assert len(cache.windows(1, held_out=True)) == 2
-    assert cache.windows(1, held_out=False, faces=2).clean.shape == (2, 16, 9, SIDE, 2 * SIDE)
+    assert cache.windows(1, held_out=False, kind="pair").clean.shape == (2, 16, 9, SIDE, 2 * SIDE)
     assert made == [
-        (range(2), False, 1),
-        (range(2, 4), False, 1),
-        (range(4, 6), False, 1),
-        (range(2), True, 1),
-        (range(2), False, 2),
+        (range(2), False, "face"),
+        (range(2, 4), False, "face"),
+        (range(4, 6), False, "face"),
+        (range(2), True, "face"),
+        (range(2), False, "pair"),
     ]
     other = replace(cache, seed=1)
     other.windows(1, held_out=False)
