@@ -98,8 +98,6 @@ def _make_video(options: argparse.Namespace, prepared: environment.Environment):
     from media_facts import measure
 
     target = _target(options.output)
-    if target.suffix.lower() != ".mp4":
-        raise DemoError(f"--output is {target}, and an MP4 is made: let its name end with .mp4, or give a folder.")
     try:
         if options.server:
             _run_on(options.server, options, target)
