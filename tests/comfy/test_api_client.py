@@ -233,6 +233,7 @@ def test_a_failed_job_is_one_sentence(server: ComfyServer, folder: Path):
 def following(server: ComfyServer, client: ComfyClient, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The client while its long job runs."""
     change(folder, "InfiniteTalkSampler", steps=200)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a script ignores it
     process = subprocess.Popen(command(folder, server.url), stderr=subprocess.PIPE, text=True, encoding="utf-8")
     next(line for line in process.stderr if line.startswith("Window"))
     yield process

@@ -30,7 +30,7 @@ def noise(samples: int, rate: int, channels: int = 1, level: float = 0.1) -> Aud
     return AudioClip(torch.rand((channels, samples), generator=generator) * 2 * level - level, rate)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_embeddings_sound_and_frames_always_agree(encoder: Wav2VecEncoder, data: st.DataObject) -> None:
     voices = [

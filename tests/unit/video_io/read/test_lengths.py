@@ -167,7 +167,7 @@ def test_a_wav_whose_sizes_were_never_filled_in_is_read_to_its_end(tmp_path: Pat
     assert np.array_equal(decode_file(path).samples.numpy().T, files.samples_of(source))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     samples=st.integers(1, 9000),
     rate=st.sampled_from([8000, 22_050, 44_100, 48_000]),
@@ -182,7 +182,7 @@ def test_lossless_files_come_back_to_the_sample(tmp_path: Path, samples: int, ra
     assert np.array_equal(sound.samples.numpy().T, wanted / np.float32(2**15))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(samples=st.integers(2000, 60_000), kind=st.sampled_from(["m4a", "mp3", "ogg", "opus", "webm", "mka", "mov"]))
 def test_what_a_codec_can_say_of_its_length_is_kept_to_the_sample(tmp_path: Path, samples: int, kind: str):
     soundfile.write(tmp_path / "x.wav", np.random.default_rng(samples).uniform(-0.5, 0.5, samples), 48_000)
