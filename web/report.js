@@ -47,8 +47,8 @@ function reportWidget(node) {
 
 function show(node, output) {
   if (!output?.text) return;
-  if (output.text.length) reportWidget(node).value = output.text.join("\n");
-  else remove(node);
+  if (!output.text.length) return remove(node);
+  reportWidget(node).value = output.text.join("\n");
   const [width, height] = node.size;
   node.setSize([width, Math.max(height, node.computeSize()[1])]);
   node.setDirtyCanvas(true, true);
@@ -61,6 +61,7 @@ function remove(node) {
   widget.onRemove?.();
   node.widgets.splice(node.widgets.indexOf(widget), 1);
   node.setSize([node.size[0], node.size[1] - HEIGHTS[node.type]]);
+  node.setDirtyCanvas(true, true);
 }
 
 app.registerExtension({
