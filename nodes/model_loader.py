@@ -154,7 +154,9 @@ class InfiniteTalkMergedModelLoader(CheckedNode):
         return io.NodeOutput(load_base(path, WEIGHT_DTYPES[weight_dtype]), weights, ui=_report(weights))
 
 
-def _report(weights: ModelPatcher) -> dict[str, list[str]] | None:
-    """What web/report.js shows on the node: whose weights these are, where they want other settings than the usual."""
+def _report(weights: ModelPatcher) -> dict[str, list[str]]:
+    """What web/report.js shows on the node: whose weights these are, where they want other settings than the usual;
+    nothing else, and what it showed of a file before leaves the node.
+    """
     origin = weights.model.origin
-    return {"text": [f"{origin.name}\n{origin.advice}"]} if origin.advice else None
+    return {"text": [f"{origin.name}\n{origin.advice}"] if origin.advice else []}

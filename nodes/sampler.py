@@ -156,8 +156,9 @@ class InfiniteTalkSampler(CheckedNode):
             )
         video = StoredVideoInput(store, sound, scenes=share.scene_starts)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
-        ui = {"text": facts} if facts else None
-        return io.NodeOutput(video, frames_as_image(store) if wanted else None, store.frames_done, ui=ui)
+        images = frames_as_image(store) if wanted else None
+        # Also where there are none: those of the job before leave the node.
+        return io.NodeOutput(video, images, store.frames_done, ui={"text": facts})
 
 
 def _check_size(resolution: Resolution, height: int, width: int) -> None:

@@ -1,8 +1,9 @@
 // The video of the windows that are finished, on the sampler while it makes the others (its input growing_video).
 
 import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
+import { nodeAt } from "./node_at.js";
 
+const NODE = "InfiniteTalkSampler";
 const WIDGET = "growing video";
 const HEIGHT = 180;
 const ENCODING_MS = 1000; // the server tells when the encoder has the frames, not when the file has them
@@ -20,13 +21,16 @@ function videoWidget(node) {
 }
 
 function show(node, file) {
-  const { element } = videoWidget(node);
+  const widget = videoWidget(node);
+  const { element } = widget;
   const { currentTime, paused } = element;
   element.src = api.apiURL(`/view?${new URLSearchParams({ ...file, grown: Date.now() })}`);
   element.currentTime = currentTime;
-  if (currentTime && !paused) element.play();
+  if (currentTime && !paused) element.play().catch(() => {}); // it may grow once more, or be gone, before it is loaded
   const [width, height] = node.size;
   node.setSize([width, Math.max(height, node.computeSize()[1])]);
+  widget.added = (widget.added ?? 0) + node.size[1] - height;
+  node.setDirtyCanvas(true, true);
 }
 
 function hide(node) {
@@ -36,28 +40,18 @@ function hide(node) {
   widget.element.load();
   widget.onRemove?.();
   node.widgets.splice(node.widgets.indexOf(widget), 1);
+  const [width, height] = node.size;
+  node.setSize([width, Math.max(height - widget.added, node.computeSize()[1])]);
+  node.setDirtyCanvas(true, true);
 }
 
-// "12", or "18:12" for node 12 in the subgraph that node 18 is.
-function nodeOf(executionId) {
-  let graph = app.rootGraph ?? app.graph;
-  let node;
-  for (const id of String(executionId).split(":")) {
-    node = graph?.getNodeById(id);
-    graph = node?.subgraph;
-  }
-  return node;
-}
-
-app.registerExtension({
-  name: "infinitetalk.growing_video",
-  setup() {
-    api.addEventListener("infinitetalk.growing_video", ({ detail }) => {
-      const node = nodeOf(detail.node);
-      if (!node) return;
-      if (detail.file) setTimeout(() => show(node, detail.file), ENCODING_MS);
-      else setTimeout(() => hide(node), ENCODING_MS); // behind the last one to show
-      node.setDirtyCanvas(true, true);
-    });
-  },
+// Not in an extension's setup: a page that is opened in the middle of a job is told before.
+api.addEventListener("infinitetalk.growing_video", ({ detail }) => {
+  // Hiding waits as long, to come behind the last one to show.
+  setTimeout(() => {
+    const node = nodeAt(detail.node);
+    if (node?.type !== NODE) return; // another workflow is open
+    if (detail.file) show(node, detail.file);
+    else hide(node);
+  }, ENCODING_MS);
 });

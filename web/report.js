@@ -6,6 +6,7 @@
 // The server's progress text cannot do this: newer editors take it away as soon as the job has ended.
 
 import { app } from "../../scripts/app.js";
+import { nodeAt } from "./node_at.js";
 
 // Of two lines and of three, with the margins that the editor leaves around them; longer texts scroll.
 const HEIGHTS = {
@@ -45,10 +46,21 @@ function reportWidget(node) {
 }
 
 function show(node, output) {
-  if (!output?.text?.length) return;
+  if (!output?.text) return;
+  if (!output.text.length) return remove(node);
   reportWidget(node).value = output.text.join("\n");
   const [width, height] = node.size;
   node.setSize([width, Math.max(height, node.computeSize()[1])]);
+  node.setDirtyCanvas(true, true);
+}
+
+// The job before had something to say, this one has not.
+function remove(node) {
+  const widget = node.widgets?.find((one) => one.name === WIDGET);
+  if (!widget) return;
+  widget.onRemove?.();
+  node.widgets.splice(node.widgets.indexOf(widget), 1);
+  node.setSize([node.size[0], node.size[1] - HEIGHTS[node.type]]);
   node.setDirtyCanvas(true, true);
 }
 
@@ -71,8 +83,8 @@ app.registerExtension({
   },
   // Newer editors bring the outputs back when a tab is opened again.
   onNodeOutputsUpdated(outputs) {
-    for (const [id, output] of Object.entries(outputs)) {
-      const node = app.graph.getNodeById(id);
+    for (const [locator, output] of Object.entries(outputs)) {
+      const node = nodeAt(locator);
       if (node && node.type in HEIGHTS) show(node, output);
     }
   },

@@ -14,6 +14,7 @@ from ..support.graphs import meaning, saved_file
 
 SMALL = {"width": 64, "height": 48, "steps": 2, "window_frames": 17, "motion_frames": 5}
 SECONDS = 1.0
+WIDGETS_OF_THE_FIRST_RELEASE = 18
 GROWING = "video.infinitetalk-growing-video"
 INTO_A_SUBGRAPH = """() => {
     const sampler = app.graph.nodes.find((node) => node.type === "InfiniteTalkSampler");
@@ -29,6 +30,14 @@ PLAYER_IN_THE_SUBGRAPH = (
     "app.graph.nodes.find((node) => node.subgraph)"
     ".subgraph.nodes[0].widgets.find((widget) => widget.name === 'growing video')?.element"
 )
+TELL = """([type, file]) => {
+    const node = String(app.graph.nodes.find((one) => one.type === type).id);
+    const detail = { node, file };
+    app.api.dispatchEvent(new CustomEvent("infinitetalk.growing_video", { detail }));
+}"""
+SIZES_AND_PLAYERS = """() => app.graph.nodes.map(({ type, size, widgets }) =>
+    [type, [...size], widgets.some(({ name }) => name === "growing video")])"""
+PLAY = f"() => {{ const video = document.querySelector('{GROWING}'); video.muted = video.loop = true; video.play(); }}"
 LENGTH = "Audio embeds created, actual frames: 25\n1.00 s, 25 fps, 1 speaker"
 
 
@@ -101,6 +110,48 @@ def test_a_graph_saved_after_a_run_opens_as_it_was_and_runs(finished: Finished, 
     assert editor.reports() == {}
     editor.run()
     assert editor.reports()["SaveVideoWithAudio"] == finished.reports["SaveVideoWithAudio"]
+
+
+def test_no_progress_text_is_saved_among_the_values_of_inputs(finished: Finished):
+    before, after = ({node["id"]: node.get("widgets_values") for node in graph["nodes"]} for graph in (
+        finished.graph, finished.graph_afterwards,
+    ))  # fmt: skip
+    assert after == before
+
+
+def test_a_progress_text_that_an_earlier_release_saved_is_no_value_of_an_input(editor: Editor):
+    graph = load("talking_picture")
+    (sampler,) = (node for node in graph["nodes"] if node["type"] == "InfiniteTalkSampler")
+    of_the_first_release = sampler["widgets_values"][:WIDGETS_OF_THE_FIRST_RELEASE]
+    sampler["widgets_values"] = [*of_the_first_release, "Window 2 of 2, step 2 of 2, 0:00 left"]
+
+    editor.load(graph, "old")
+
+    (opened,) = (node for node in editor.graph()["nodes"] if node["type"] == "InfiniteTalkSampler")
+    assert opened["widgets_values"] == [*of_the_first_release, 1.0, "", False]
+
+
+def test_the_player_of_what_is_finished_is_on_samplers_only_and_leaves_them_as_they_were(
+    finished: Finished, editor: Editor
+):
+    page = editor.page
+    editor.new()
+    for node_type in ("KSampler", "InfiniteTalkSampler"):
+        editor.add(node_type)
+    page.wait_for_timeout(500)
+    before = page.evaluate(SIZES_AND_PLAYERS)
+    for node_type in ("KSampler", "InfiniteTalkSampler"):
+        page.evaluate(TELL, [node_type, finished.file])
+    editor.wait_until(f"() => document.querySelector('{GROWING}')?.readyState >= 2")
+    assert [shown for _, _, shown in page.evaluate(SIZES_AND_PLAYERS)] == [False, True]
+    page.evaluate(PLAY)
+    editor.wait_until(f"() => document.querySelector('{GROWING}').currentTime > 0")
+
+    for file in (finished.file, None):  # it grows while somebody looks at it, and is gone before it is loaded
+        page.evaluate(TELL, ["InfiniteTalkSampler", file])
+
+    editor.wait_until(f"() => !document.querySelector('{GROWING}')")
+    assert page.evaluate(SIZES_AND_PLAYERS) == before
 
 
 def test_the_saved_file_plays_with_sound_in_the_preview(finished: Finished):

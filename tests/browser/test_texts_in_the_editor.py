@@ -59,6 +59,24 @@ def test_nodes_inputs_and_outputs_have_their_chinese_names(chinese_editor: Edito
     assert names <= {*shown["inputs"], *shown["widgets"]}
 
 
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("talking head", "InfiniteTalk Sampler"),
+        ("\u6570\u5b57\u4eba", "InfiniteTalk Sampler"),
+        ("diarization", "Split Speakers"),
+        ("video combine", "Save Video With Audio"),
+    ],
+)
+def test_nodes_are_found_by_what_people_call_it(nodes_2: Editor, words: str, title: str):
+    page = nodes_2.page
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    page.locator("[role=dialog] input").first.fill(words)
+    page.locator("[role=option]", has_text=title).first.wait_for()
+    page.keyboard.press("Escape")
+    page.locator("[role=dialog] input").first.wait_for(state="detached")
+
+
 def assert_help(editor: Editor, node_type: str, page: Path) -> None:
     """The help that the editor shows is this page."""
     title, *rest = headings(page)

@@ -97,7 +97,7 @@ def test_flashtalk_is_named_and_forty_steps_are_noticed(
         steps=4, text_cfg=1.0, audio_cfg=1.0, sampler_name="lcm", scheduler="simple", shift=5.0
     )
     _, result = run(client, prompt)
-    assert "text" not in result.history["outputs"].get(find_node(prompt, "InfiniteTalkSampler"), {})
+    assert result.history["outputs"][find_node(prompt, "InfiniteTalkSampler")]["text"] == []
 
 
 def test_a_merged_model_on_a_text_to_video_base(

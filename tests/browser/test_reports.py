@@ -1,0 +1,53 @@
+"""What nodes have to say stays on them as long as it is true."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+
+from comfy_server import ComfyServer
+from graph_editor.editor import Editor
+from graph_editor.small_graph import load, make_small
+
+SMALL = {"width": 64, "height": 48, "steps": 1, "window_frames": 17, "motion_frames": 5}
+INTO_A_SUBGRAPH = """() => {
+    const save = app.graph.nodes.find((node) => node.type === "SaveVideoWithAudio");
+    app.graph.convertToSubgraph(new Set([save]));
+}"""
+REPORT_IN_THE_SUBGRAPH = (
+    "app.graph.nodes.find((node) => node.subgraph)"
+    "?.subgraph.nodes[0].widgets.find((widget) => widget.name === 'report')?.value"
+)
+
+
+def test_what_was_true_of_the_last_job_only_leaves_the_nodes(editor: Editor, comfy_server: ComfyServer):
+    (weights,) = (comfy_server.base / "models").rglob("tiny_infinitetalk_single.safetensors")
+    shutil.copy(weights, weights.with_name("SoulX-FlashTalk.safetensors"))
+    editor.load(load("talking_picture"), "talking_picture")
+    make_small(editor, 0.4, **SMALL)
+    nodes = {"InfiniteTalkSampler", "InfiniteTalkModelLoader"}
+    editor.set_widgets("InfiniteTalkModelLoader", model="SoulX-FlashTalk.safetensors")
+    editor.run()
+    assert nodes <= editor.reports().keys()
+
+    editor.set_widgets("InfiniteTalkModelLoader", model=weights.name)
+    editor.run()
+
+    assert nodes.isdisjoint(editor.reports())
+
+
+def test_a_report_in_a_subgraph_is_back_when_its_tab_is_opened_again(editor: Editor):
+    tab = uuid.uuid4().hex[:8]
+    editor.load({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4}, tab)
+    for node_type in ("LoadImage", "SaveVideoWithAudio"):
+        editor.add(node_type)
+    editor.connect("LoadImage", 0, "SaveVideoWithAudio", "images")
+    editor.set_widgets("LoadImage", image="face.png")
+    editor.set_widgets("SaveVideoWithAudio", filename_prefix=f"tests/{tab}")
+    editor.page.evaluate(INTO_A_SUBGRAPH)
+    editor.run()
+    editor.new()
+
+    editor.page.get_by_text(tab, exact=True).first.click()
+
+    editor.wait_until(f"() => {REPORT_IN_THE_SUBGRAPH}?.startsWith('Saved {tab}')")
