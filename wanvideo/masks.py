@@ -142,4 +142,3 @@ def _nearest_index(first: int, count: int, scaled: int, size: int) -> Tensor:
     """
     scale = torch.tensor(size / scaled, dtype=torch.float32)
     return (torch.arange(first, first + count).float() * scale).long().clamp(max=size - 1)
-
