@@ -17,6 +17,9 @@ import torch
 BAND_VALUES = 2**16
 CHUNK_VALUES = 2**21
 OVERSHOOT = 0.1  # farther from 0 to 1 than that is another scale, not the ringing of a resampling filter
+# What swscale takes for white in 16 bits of a color, not of alpha (seen in FFmpeg 7 and 9): from 65535 it makes a luma
+# of 943 in 10 bits, which is beyond white (940).
+WHITE_OF_16_BITS = 255 * 256
 LEVELS_OF_INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -77,7 +80,7 @@ class FramePacker:
     def _pack_rows(self, rows: np.ndarray) -> memoryview:
         """The bytes of some rows [h, W, C] of a frame, padded to the layout's width."""
         width = rows.shape[1]
-        if rows.dtype == self._levels.dtype and rows.shape[1:] == self._levels.shape[1:]:
+        if rows.dtype == self._levels.dtype == np.uint8 and rows.shape[1:] == self._levels.shape[1:]:
             return np.ascontiguousarray(rows).data.cast("B")
         chunk = self._levels[: len(rows)]
         for top in range(0, len(rows), self._band_rows):
@@ -96,6 +99,8 @@ class FramePacker:
             rows = np.multiply(rows[..., :3], opacity, out=floats)
         np.multiply(rows, top_level / highest_value, out=floats)  # one channel is broadcast to three
         self._hold_in_range(floats, top_level)
+        if self.layout.bits == 16:
+            floats[..., :3] *= WHITE_OF_16_BITS / top_level
         np.add(floats, np.float32(0.5), out=floats)
         np.copyto(levels, floats, casting="unsafe")
 

@@ -59,7 +59,18 @@ class _Followed:
         row, column = np.unravel_index(np.argmin(errors), errors.shape)
         self.x = xs[column] + _vertex(errors[row, :], int(column))
         self.y = ys[row] + _vertex(errors[:, column], int(row))
-        self.pattern += LEARNING * (patches[row, column] - self.pattern)
+        # Learned at whole pixels, slow movement would be taken for the pattern's own.
+        self.pattern += LEARNING * (self._between_pixels(luma) - self.pattern)
+
+    def _between_pixels(self, luma: np.ndarray) -> np.ndarray:
+        """What is in the box, each pixel the mean of those that it lies between."""
+        part = luma
+        for start, size in ((self.y, self.height), (self.x, self.width)):
+            first = math.floor(start)
+            after = min(first + 1, len(part) - size)
+            share = start - first
+            part = ((1 - share) * part[first : first + size] + share * part[after : after + size]).T
+        return part
 
     def draw(self, mask: np.ndarray) -> None:
         """Cover the box, at its edges in part."""

@@ -113,11 +113,15 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
             f"The speaker masks have shape {list(masks.shape)}, but {voices} speakers need {voices} masks "
             f"[{voices}, H, W]: connect Speaker Masks, or batch one mask per speaker."
         )
-    pixels = (_nearest(masks, *image_size) > 0).float()
     scaled_height, scaled_width, top, left = cover(*image_size, *video_size)
-    rows = _nearest_index(top, video_size[0], scaled_height, image_size[0])
-    columns = _nearest_index(left, video_size[1], scaled_width, image_size[1])
-    pixels = pixels[:, rows][:, :, columns]  # [voices, H, W]
+    rows, columns = (  # first to the picture's size, then as the picture goes
+        _nearest_index(0, image, image, mask)[_nearest_index(first, count, scaled, image)]
+        for first, count, scaled, image, mask in (
+            (top, video_size[0], scaled_height, image_size[0], masks.shape[1]),
+            (left, video_size[1], scaled_width, image_size[1], masks.shape[2]),
+        )
+    )
+    pixels = (masks[:, rows][:, :, columns] > 0).float()  # [voices, H, W]
     tokens = pixels[:, ::SIZE_STEP, ::SIZE_STEP].flatten(1)
     touched = torch.nn.functional.max_pool2d(pixels[None], SIZE_STEP)[0].flatten(1)
     for speaker in range(voices):
@@ -138,7 +142,3 @@ def _nearest_index(first: int, count: int, scaled: int, size: int) -> Tensor:
     """
     scale = torch.tensor(size / scaled, dtype=torch.float32)
     return (torch.arange(first, first + count).float() * scale).long().clamp(max=size - 1)
-
-
-def _nearest(masks: Tensor, height: int, width: int) -> Tensor:
-    return torch.nn.functional.interpolate(masks[None].float(), size=(height, width), mode="nearest")[0]

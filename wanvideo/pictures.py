@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,11 +32,21 @@ CUT_DISTANCE = 0.5
 """Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
 
 
+@dataclass
+class _Scaled:
+    """A frame of a source at the video's size."""
+
+    source: FrameSource | None = None
+    index: int = 0
+    image: Tensor | None = None
+
+
 class Pictures:
     """The source frame that belongs to each frame of the video, at the video's size.
 
     A single picture belongs to all of them. A source video is aligned in time, and its last frame stays when it is
-    over. It is streamed: RAM holds one frame, and frames asked for in rising order are decoded once.
+    over. It is streamed: RAM holds one frame, and frames asked for in rising order are decoded once. The one that was
+    scaled last, of whatever pictures the scenes of a video have, is kept: many scenes may show one large picture.
     """
 
     def __init__(self, source: FrameSource, frame_rate: Fraction, frames: int, size: tuple[int, int]) -> None:
@@ -61,6 +72,7 @@ class Pictures:
         self._stream: Iterator[Frame] = iter(())
         self._position = -1
         self._current: Frame | None = None
+        self._scaled = _Scaled()
 
     def of_another(self, image: Tensor) -> Pictures:
         """Another picture for the same video.
@@ -73,7 +85,9 @@ class Pictures:
         """
         from ..video_io.read.image_frames import ImageFrames
 
-        return Pictures(ImageFrames(image, self._frame_rate), self._frame_rate, self._frames, self.size)
+        another = Pictures(ImageFrames(image, self._frame_rate), self._frame_rate, self._frames, self.size)
+        another._scaled = self._scaled
+        return another
 
     @property
     def is_video(self) -> bool:
@@ -86,12 +100,18 @@ class Pictures:
         return self.source.height, self.source.width
 
     def at(self, frame: int) -> Tensor:
-        """The picture at a frame of the video, `[1, H, W, 3]` float32 in 0 … 1 on the CPU.
+        """The picture at a frame of the video, `[1, H, W, 3]` float32 in 0 … 1 on the CPU; not to be changed.
 
         Raises:
             UserError: it holds NaN or infinite pixels, or some far from 0 … 1.
         """
-        index = self.source_index(frame)
+        index, scaled = self.source_index(frame), self._scaled
+        if scaled.image is None or scaled.source is not self.source or scaled.index != index:
+            scaled.source, scaled.index, scaled.image = self.source, index, self._scale(index)
+        return scaled.image
+
+    def _scale(self, index: int) -> Tensor:
+        """A frame of the source at the video's size."""
         image = _as_tensor(self._read(index))
         _check_pixels(image, index)
         if image.shape[-1] == 4:

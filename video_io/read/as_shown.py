@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ EXACT_COLORS = 0x4 | 0x40000 | 0x2000
 # FFmpeg's numbers of color matrices (AVColorSpace) and what swscale calls them.
 MATRIX_OF_COLORSPACE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 BT601, BT709 = 5, 1
-FULL_RANGE = 2  # AVColorRange
+LIMITED_RANGE, FULL_RANGE = 1, 2  # AVColorRange
 HD_HEIGHT, HD_WIDTH = 720, 1280  # from here on players take pictures without a mark for BT.709
 PQ, HLG = 16, 18  # AVColorTransferCharacteristic
 MAX_ASPECT = 10  # of a pixel; more is a damaged header
@@ -87,12 +88,46 @@ class Look:
             src_color_range=FULL_RANGE if _is_full_range(frame) else None,
             interpolation=EXACT_COLORS,
         )
-        pixels = converted.to_ndarray()
+        pixels = _on_the_whole_scale(converted.to_ndarray(), frame)
         transposed, mirrored, upside_down = self.flips
         if transposed:
             pixels = pixels.swapaxes(0, 1)
         pixels = pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
         return to_sdr(pixels, is_pq=self.transfer == PQ) if self.is_hdr else pixels
+
+
+def _on_the_whole_scale(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Black and white as 0 and the highest level, which they are not in all that swscale gives.
+
+    It takes gray for full range whatever its mark says. Of more than 8 bits it makes 16 by shifting them, and white of
+    limited range is 255 times 256 (seen in FFmpeg 7 and 9), which left all up to one level of 255 too dark.
+    """
+    if frame.format.is_rgb or frame.format.name == "pal8":
+        return pixels
+    bits, deep = frame.format.components[0].bits, pixels.dtype == np.uint16
+    white = ((1 << bits) - 1) << (16 - bits) if deep else 255
+    opacity = _scale(0, white, pixels.dtype)
+    black, unit = 0, 256 if deep else 1
+    if frame.format.name.startswith(("gray", "ya")):
+        black, white = (16 * unit, 235 * unit) if frame.color_range == LIMITED_RANGE else (0, white)
+    elif not _is_full_range(frame):
+        white = 255 * unit
+    colors = _scale(black, white, pixels.dtype)
+    if colors is not None:
+        pixels[..., :3] = colors[pixels[..., :3]]
+    if opacity is not None:
+        pixels[..., 3:] = opacity[pixels[..., 3:]]
+    return pixels
+
+
+@lru_cache(maxsize=8)
+def _scale(black: int, white: int, dtype: np.dtype) -> np.ndarray | None:
+    """For each level that of the scale on which `black` is 0 and `white` the highest; None where it is the same."""
+    highest = np.iinfo(dtype).max
+    if (black, white) == (0, highest):
+        return None
+    levels = (np.arange(highest + 1) - black) * (highest / (white - black))
+    return np.round(np.clip(levels, 0, highest)).astype(dtype)
 
 
 def _matrix(frame: av.VideoFrame) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,32 @@ def test_prores_is_422_hq_and_keeps_ten_bits(save):
     decoded = decode(saved.path)
     assert "prores (HQ)" in decoded.picture
     assert "yuv422p10le" in decoded.picture
+
+
+class Deep:
+    """A source of 16-bit frames."""
+
+    frame_rate, notes = Fraction(25), ()
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self._frames = frames
+        self.count, self.height, self.width, self.channels = frames.shape
+
+    def frames(self, first: int = 0):
+        yield from self._frames[first:]
+
+
+@pytest.mark.parametrize("kind", ["floats", "floats and alpha", "16 bits"])
+def test_black_and_white_of_prores_are_those_of_limited_range(save, kind: str):
+    bars = torch.linspace(0, 1, 5).repeat_interleave(32).repeat(64, 1)[None, :, :, None].repeat(2, 1, 1, 3)
+    opaque = torch.cat([bars, torch.ones_like(bars[..., :1])], dim=-1)
+    deep = Deep((bars * 65535).round().numpy().astype(np.uint16))
+    source = {"floats": bars, "floats and alpha": opaque, "16 bits": deep}[kind]
+    with av.open(str(save(source, format="mov prores").path)) as file:
+        frame = next(file.decode(video=0))
+    scale = 1 << (frame.format.components[0].bits - 8)
+    luma = np.frombuffer(bytes(frame.planes[0]), np.uint16).reshape(frame.height, -1)[32, 16:160:32]
+    assert np.abs(luma - scale * (16 + 219 * np.linspace(0, 1, 5))).max() <= scale / 4
 
 
 def test_h265_in_mp4_carries_the_tag_that_apple_players_need(save):

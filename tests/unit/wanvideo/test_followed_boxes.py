@@ -56,6 +56,18 @@ def test_a_box_stays_on_a_face_that_wanders_talks_and_gets_brighter(eight_bit):
     assert np.ptp(areas) < 0.02 * areas[0]
 
 
+@pytest.mark.parametrize("speed", [0.02, -0.02])
+def test_a_box_follows_what_moves_slower_than_a_pixel_per_frame(speed: float):
+    moved = speed * np.arange(500)
+    behind, face = video(1)[0], video(1)[0, 40:80, 60:100]
+    images = behind.expand(500, -1, -1, -1).clone()
+    for image, x in zip(images, moved, strict=True):
+        first, share = 60 + int(np.floor(x)), x % 1
+        image[40:80, first + 1 : first + SIDE] = torch.lerp(face[:, 1:], face[:, :-1], share)
+    masks = list(followed_boxes(ImageFrames((images * 255).round() / 255, Fraction(25)), [BOX]))
+    assert np.abs(centers(masks)[:, 0] - (60 + SIDE / 2 + moved)).max() < 2
+
+
 def test_two_boxes_make_one_mask():
     (mask,) = followed_boxes(ImageFrames(video(1), Fraction(25)), [(0, 0, 0.5, 0.5), (0.5, 0.5, 0.5, 0.5)])
     assert mask[:60, :80].all()

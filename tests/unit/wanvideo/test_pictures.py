@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from fractions import Fraction
 
 import pytest
@@ -116,6 +117,13 @@ def test_masks_that_cannot_work_get_a_sentence(masks, named):
         token_masks(masks, 2, (64, 96), (64, 96))
 
 
+def test_masks_take_no_memory_of_the_pictures_size():
+    masks = torch.zeros(2, 8, 8)
+    masks[0, :, :4] = masks[1, :, 4:] = 1
+    tokens = token_masks(masks, 2, (1_000_000, 1_000_000), (32, 64))
+    assert tokens.tolist() == [[1, 1, 0, 0] * 2, [0, 0, 1, 1] * 2, [0] * 8]
+
+
 def test_masks_of_another_size_than_the_picture_mean_the_same_places():
     small, large = half_masks(100, 200), half_masks(400, 800)
     assert torch.equal(token_masks(small, 2, (400, 800), (64, 128)), token_masks(large, 2, (400, 800), (64, 128)))
@@ -153,6 +161,18 @@ def test_transparency_is_laid_over_black():
     image = torch.ones(1, 16, 16, 4)
     image[..., 3] = 0.5
     assert (pictures(image).at(7) - 128 / 255).abs().max() < 1e-6
+
+
+def test_a_picture_that_many_scenes_show_is_scaled_once_and_memory_holds_one():
+    first = pictures(torch.rand(1, 64, 48, 3))
+    second = first.of_another(torch.rand(1, 32, 48, 3))
+    shown = first.at(0)
+    assert first.at(9) is shown
+    kept = weakref.ref(shown)
+    del shown
+    assert not torch.equal(second.at(0), first.at(0))
+    second.at(0)
+    assert kept() is None
 
 
 def test_a_source_video_is_aligned_in_time_and_its_last_frame_stays():

@@ -86,6 +86,39 @@ def test_colors_are_those_of_the_files_matrix_and_range(tmp_path: Path, matrix: 
     assert np.abs(next(FileFrames(path).frames()) - np.array([200, 50, 20])).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("layout", "color_range", "black", "white"),
+    [
+        ("yuv444p10le", "tv", 64, 940),
+        ("yuv444p10le", "pc", 0, 1023),
+        ("yuva444p10le", "tv", 64, 940),
+        ("yuv444p16le", "tv", 16 << 8, 235 << 8),
+        ("gray", "tv", 16, 235),
+        ("gray", "pc", 0, 255),
+        ("gray10le", "tv", 64, 940),
+        ("gray10le", "pc", 0, 1023),
+    ],
+)
+def test_black_and_white_of_any_depth_are_the_ends_of_the_scale(
+    tmp_path: Path, layout: str, color_range: str, black: int, white: int
+):
+    kind = np.dtype(np.uint8 if layout == "gray" else "<u2")
+    luma = np.repeat(np.linspace(black, white, 5).round(), 16).astype(kind)  # five bars
+    bits = 8 if layout == "gray" else int(layout.removesuffix("le")[-2:])
+    chroma = [] if layout.startswith("gray") else [np.full((2, 32, 80), 1 << (bits - 1), kind)]
+    alpha = [np.full((32, 80), (1 << bits) - 1, kind)] if layout.startswith("yuva") else []
+    planes = (np.tile(luma, (32, 1)), *chroma, *alpha)
+    (tmp_path / "raw").write_bytes(b"".join(plane.tobytes() for plane in planes))
+    raw = ["-f", "rawvideo", "-pixel_format", layout, "-video_size", "80x32", "-i", tmp_path / "raw"]
+    marks = f"setparams=range={color_range}:colorspace=bt709"
+    files.ffmpeg(*raw, "-vf", marks, "-color_range", color_range, "-c:v", "ffv1", tmp_path / "bars.mkv")
+    frame = next(FileFrames(tmp_path / "bars.mkv").frames())
+    full = np.iinfo(frame.dtype).max
+    shown = frame[16, 8::16].astype(float) / full
+    assert np.abs(shown[:, :3] - np.linspace(0, 1, 5)[:, None]).max() <= 1 / (white - black) + 1e-4
+    assert np.all(shown[:, 3:] == 1)
+
+
 def hdr(path: Path, transfer: str, gray: int) -> Path:
     """A gray HDR picture of this 10-bit level."""
     picture = ["-f", "lavfi", "-i", f"color=black:size=32x32:duration=0.1,format=yuv420p10le,geq={gray}:512:512"]
