@@ -136,11 +136,15 @@ class InfiniteTalkLoadAudio(CheckedNode):
         return refusal((partial(cls.check_inputs, audio=audio),), (input_file, audio))
 
     @classmethod
-    def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str:
-        """A changed file is read again, whatever its name and date; a name from another node is not known yet."""
+    def fingerprint_inputs(cls, audio: str | None = None, **_: Any) -> str | float:
+        """A changed file is read again, whatever its name and date.
+
+        A name from another node is not known yet: it may be that of a changed file. A new NaN is never what was before
+        (`math.nan` is one object, which core's cache finds to be itself).
+        """
         from ..video_io.read.long_sound import content_digest
 
-        return "" if audio is None else content_digest(input_file(audio))
+        return float("nan") if audio is None else content_digest(input_file(audio))
 
     @classmethod
     def run(cls, audio: str, start_time: float = 0.0, duration: float = 0.0) -> io.NodeOutput:

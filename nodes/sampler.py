@@ -37,18 +37,20 @@ class InfiniteTalkSampler(CheckedNode):
         return sampler_schema()
 
     @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> bool:
-        """Whether the prompt now running asks a sampler for its IMAGE, which is only made on demand.
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        """Which samplers the prompt now running asks for their IMAGE, which is only made on demand.
 
-        Connecting something to it later must not meet the cached outputs of a run without it.
+        Connecting something to it later must not meet the cached outputs of a run without it. Of all samplers: which of
+        them is asked here, older cores do not tell.
         """
         running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
-        return any(
-            image_is_wanted(prompt, node_id)
+        asked = {
+            node_id
             for _, _, prompt, *_ in running
             for node_id, node in prompt.items()
-            if node["class_type"] == NODE_ID
-        )
+            if node["class_type"] == NODE_ID and image_is_wanted(prompt, node_id)
+        }
+        return "\n".join(sorted(asked))
 
     @classmethod
     def validate_inputs(

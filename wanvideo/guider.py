@@ -10,6 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..errors import UserError
 from .conditioning import Conditioning
 from .guidance import TEXT_AUDIO, Guidance, ProjectedGuidance, guidance_terms, pass_weights
 from .model.audio_arrived import check_all_blocks_heard
@@ -48,6 +49,19 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         self._motion = torch.empty(0)
         self._projections = _Projections(guidance)
         self._is_first_call = True
+
+    @property
+    def cfg(self) -> float:
+        """The scale of core's own guidance, which nodes such as CFG Override set while a step is made."""
+        return self.guidance.text_cfg
+
+    @cfg.setter
+    def cfg(self, scale: float) -> None:
+        if hasattr(self, "guidance") and scale != self.guidance.text_cfg:  # core's own guider sets it first of all
+            raise UserError(
+                f"A node before the sampler (such as CFG Override) sets the guidance to {scale:g}, but InfiniteTalk "
+                "has a guidance of its own for text and audio: take that node out, and set text_cfg and audio_cfg."
+            )
 
     def set_window(self, conditions: dict[str, Conditioning], motion_latents: Tensor) -> None:
         """Begin a window.

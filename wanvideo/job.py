@@ -17,11 +17,18 @@ from ..spool import release
 from ..weight_files import all_finite
 from .conditioning import Conditioning, empty_text
 from .edit_mask import EditMask
-from .guidance import TEXT_AUDIO, Guidance
+from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, Guidance
 from .masks import half_masks, token_masks
 from .model.audio_patches import attach
 from .model.base_model import check_base_model
-from .model.compatibility import check_clip_vision, check_prompt, check_vae
+from .model.compatibility import (
+    check_clip_vision,
+    check_context_windows,
+    check_in_every_step,
+    check_model_sampling,
+    check_prompt,
+    check_vae,
+)
 from .model.modules import InfiniteTalk
 from .model.speakers import TRAINED_SPEAKERS
 from .pictures import Pictures
@@ -31,7 +38,7 @@ from .schedule import INFINITETALK_SCHEDULE
 from .settings import SamplerSettings
 from .source_shot import SourceShot
 from .voices import Voices
-from .windows import Window, plan_windows
+from .windows import Window, latent_frames, plan_windows
 
 if TYPE_CHECKING:
     from ..audio.embeds import AudioEmbeds
@@ -76,13 +83,20 @@ class TalkingVideoJob:
         check_vae(self.vae)
         check_clip_vision(self.clip_vision, self.model)
         _check_embeds(self.embeds, config.embedding_size)
+        check_context_windows(self.model, latent_frames(self.settings.window_frames))
         _check_guidance(self.model, self.settings.guidance)
-        _check_schedule(sigmas_for(self._with_schedule, self.settings), self.settings)
+        check_model_sampling(self.model)
+        scheduled = self._with_schedule
+        sigmas = sigmas_for(scheduled, self.settings)
+        _check_schedule(sigmas, self.settings)
         for scene in self.scenes:
             if scene.wish is None and scene.start:
                 continue  # found in a source video: it shows and hears what the scene before it does
             check_prompt("positive", scene.positive, self.model)
             check_prompt("negative", scene.negative, self.model)
+            check_in_every_step("positive", scene.positive, scheduled, sigmas)
+            if {NEGATIVE_AUDIO, NEGATIVE_SILENT} & set(self.settings.guidance.passes):
+                check_in_every_step("negative", scene.negative, scheduled, sigmas)
             scene.pictures.at(0)  # refuses pixels that are no numbers
             if self._token_masks(scene) is not None:  # refuses masks that do not fit
                 _check_whole_picture(scene.positive, scene.negative)

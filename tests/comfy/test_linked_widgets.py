@@ -94,6 +94,20 @@ def test_all_widgets_of_all_nodes_at_once(client: ComfyClient, prompt: Prompt):
     assert len(finished.decode(saved).frames) == 15
 
 
+def test_a_sound_file_that_has_changed_is_read_again_though_another_node_names_it(
+    client: ComfyClient, picture: Path, tmp_path: Path, folders
+):
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3), steps=1)
+    link(prompt, find_node(prompt, "InfiniteTalkLoadAudio"), "audio", CHOICE)
+    (name,) = [json.loads(node["inputs"]["value"]) for node in prompt.values() if node["class_type"] == "AnyValue"]
+    finished.run(client, prompt)
+    media.write_speech(tmp_path, 0.6).replace(folders.input / name)
+
+    saved, _ = finished.run(client, prompt)
+
+    assert len(finished.decode(saved).frames) == 15
+
+
 @pytest.mark.parametrize(
     ("node_type", "name", "value", "words"),
     [

@@ -80,6 +80,23 @@ def test_an_unchanged_job_is_served_from_the_cache(client: ComfyClient, picture:
     assert second == first
 
 
+def test_images_of_a_second_sampler_that_are_connected_later_are_made_too(
+    client: ComfyClient, picture: Path, tmp_path: Path
+):
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3))
+    sampler = find_node(prompt, "InfiniteTalkSampler")
+    prompt["second"] = {**prompt[sampler], "inputs": {**inputs_of(prompt, "InfiniteTalkSampler"), "seed": 1}}
+    for name, output in {"images": [sampler, 1], "length of the second": ["second", 2]}.items():
+        prompt[name] = {"class_type": "AnySink", "inputs": {"value": output}}
+    finished.run(client, prompt)
+    prompt["its images"] = {"class_type": "PreviewImage", "inputs": {"images": ["second", 1]}}
+
+    result = client.run(prompt)
+
+    assert not result.error, result.error_message
+    assert len(result.outputs["its images"]["images"]) == 8
+
+
 def test_two_jobs_in_the_queue_make_two_files(client: ComfyClient, picture: Path, tmp_path: Path):
     first = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.3), seed=1)
     second = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 0.5, seed=1), seed=2)

@@ -157,6 +157,82 @@ def test_a_node_that_wants_another_guidance_is_refused_and_harmless_without_any(
         make_job(models, model, text_cfg=1.0, audio_cfg=1.0)
 
 
+def test_a_scale_that_a_node_gives_to_cores_guidance_is_refused(models):
+    from comfy.patcher_extension import WrappersMP
+    from infinitetalk.errors import UserError
+
+    def overriding(scale):
+        """What core's CFG Override does, which older cores have not."""
+
+        def wrapper(executor, *args, **kwargs):
+            guider = executor.class_obj
+            saved, guider.cfg = guider.cfg, scale
+            try:
+                return executor(*args, **kwargs)
+            finally:
+                guider.cfg = saved
+
+        model = models.model.clone()
+        model.add_wrapper(WrappersMP.PREDICT_NOISE, wrapper)
+        return model
+
+    with pytest.raises(UserError, match=r"CFG Override.* sets the guidance to 1, .* set text_cfg and audio_cfg"):
+        run(make_job(models, overriding(1.0), text_cfg=5.0))
+    run(make_job(models, overriding(5.0), text_cfg=5.0))
+
+
+def test_noise_of_another_model_is_refused(models):
+    from comfy_extras import nodes_model_advanced as nodes
+    from infinitetalk.errors import UserError
+
+    for node, wishes in (
+        (nodes.ModelSamplingAuraFlow, {"shift": 3.0}),
+        (nodes.ModelSamplingDiscrete, {"sampling": "eps", "zsnr": False}),
+    ):
+        (model,) = getattr(node(), node.FUNCTION)(models.model, **wishes)
+        with pytest.raises(UserError, match=r"sampling to that of another model .* ModelSamplingSD3"):
+            make_job(models, model)
+    (shifted,) = nodes.ModelSamplingSD3().patch(models.model, 3.0)
+    make_job(models, shifted)
+
+
+def test_context_windows_that_would_cut_a_window_are_refused(models):
+    from comfy import context_windows
+    from infinitetalk.errors import UserError
+
+    def cut(latent_frames):
+        model = models.model.clone()
+        model.model_options["context_handler"] = context_windows.IndexListContextHandler(
+            context_windows.get_matching_context_schedule("standard_static"),
+            context_windows.get_matching_fuse_method("pyramid"),
+            context_length=latent_frames,
+            dim=2,
+        )
+        return model
+
+    windowed = make_job(models).settings.window_frames // 4 + 1
+    with pytest.raises(UserError, match=f"of {windowed - 1} latent frames.* of {windowed}: take that node out"):
+        make_job(models, cut(windowed - 1))
+    make_job(models, cut(windowed))
+
+
+def test_a_prompt_that_some_steps_have_not_is_refused_where_it_counts(models):
+    from infinitetalk.errors import UserError
+
+    width = models.model.get_model_object("diffusion_model").text_dim
+
+    def limited(**options):
+        return [[torch.zeros(1, 4, width), options]]
+
+    early, late = limited(start_percent=0.0, end_percent=0.5), limited(start_percent=0.5, end_percent=1.0)
+    for prompt in (early, late, limited(strength=0.0)):
+        for name in ("positive", "negative"):
+            with pytest.raises(UserError, match=f"`{name}` is not there in .* of 4 steps .*Combine"):
+                make_job(models, steps=4, text_cfg=5.0, **{name: prompt})
+        make_job(models, steps=4, text_cfg=1.0, negative=prompt)
+    make_job(models, steps=4, text_cfg=5.0, positive=early + late, negative=late + early)
+
+
 def test_post_cfg_nodes_take_part(models, plain):
     model = models.model.clone()
     model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0.5)

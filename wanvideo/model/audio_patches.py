@@ -95,8 +95,9 @@ def hear_audio(args: dict[str, Any]) -> Tensor:
     frames = options["grid_sizes"][0]
     if audio.shape[1] != frames:
         raise UserError(
-            f"The model was given {frames} latent frames but audio for {audio.shape[1]}: remove the node before "
-            "the sampler that cuts the video into context windows (the sampler has windows of its own)."
+            f"The model was given {frames} latent frames but audio for {audio.shape[1]}: remove the node that shows it "
+            "a part of the time only, such as a prompt for an area of a video (temporal below 1) or context windows "
+            "(the sampler has windows of its own)."
         )
     coordinates, call.token_coordinates = call.token_coordinates, None
     if call.voice_per_slot is not None and coordinates is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfy.ldm.wan.vae import WanVAE
 from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import CONST
 from comfy.taesd.taehv import TAEHV
-from torch import Tensor, nn
+from torch import Tensor, linspace, nn
 
 from ...errors import UserError
 from ...weight_files import all_finite
@@ -17,6 +19,8 @@ from .compiled import uncompiled
 VIDEO_DIMENSIONS = 3
 TEXT_ENCODERS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL", 2048: "SDXL"}
 """Whose prompts have rows of so many numbers."""
+TIMESTEPS = 1000
+"""Of Wan: it was trained on its noise levels times this number."""
 
 
 def check_vae(vae: Any) -> None:
@@ -63,6 +67,75 @@ def check_prompt(name: str, conditioning: list[tuple[Tensor, dict[str, Any]]] | 
                 f"The prompt at `{name}` holds NaN or infinite numbers: the text encoder has overflowed or its file "
                 "is damaged, so load it in bf16 or fp8, or download it again."
             )
+
+
+def check_in_every_step(
+    name: str, conditioning: list[tuple[Tensor, dict[str, Any]]] | None, model: ModelPatcher, sigmas: Tensor
+) -> None:
+    """Refuse a prompt that is not there in some step: core takes a prediction of nothing but zeros for it.
+
+    Args:
+        sigmas: noise levels of the steps, and the last one, at which no step is made.
+
+    Raises:
+        UserError: it is one; the sentence has `name`.
+    """
+    if conditioning is None:
+        return
+    sampling = model.get_model_object("model_sampling")
+    spans = [_span(options, sampling) for _, options in conditioning if options.get("strength", 1.0) != 0]
+    levels = sigmas[:-1].tolist()
+    without = [step for step, sigma in enumerate(levels, 1) if not any(low <= sigma <= high for low, high in spans)]
+    if without:
+        raise UserError(
+            f"The prompt at `{name}` is not there in {len(without)} of {len(levels)} steps (step {without[0]} is the "
+            "first): take out the Conditioning (Set Timestep Range) or the strength of 0 before it, or add a prompt "
+            "for these steps with Conditioning (Combine)."
+        )
+
+
+def _span(options: dict[str, Any], sampling: Any) -> tuple[float, float]:
+    """The lowest and the highest noise level at which core has a prompt take part (`comfy/samplers.py`,
+    `calculate_start_end_timesteps`).
+    """
+    starts = [options[name] for name in ("start_percent", "clip_start_percent") if name in options]
+    ends = [options[name] for name in ("end_percent", "clip_end_percent") if name in options]
+    low = sampling.percent_to_sigma(min(ends)) if ends else -math.inf
+    return low, sampling.percent_to_sigma(max(starts)) if starts else math.inf
+
+
+def check_model_sampling(model: ModelPatcher) -> None:
+    """Refuse noise of another kind than Wan's flow, which a node before the sampler has given to the model.
+
+    Raises:
+        UserError: it is another one.
+    """
+    sampling = model.get_model_object("model_sampling")
+    levels = linspace(0.2, 1.0, 5)
+    if not isinstance(sampling, CONST) or not (sampling.timestep(levels) / TIMESTEPS).allclose(levels):
+        raise UserError(
+            f"A node before the sampler has set the model's sampling to that of another model ({_origin(sampling)}): "
+            "take it out, or use ModelSamplingSD3 to change the shift."
+        )
+
+
+def check_context_windows(model: ModelPatcher, latent_frames: int) -> None:
+    """Refuse context windows that are shorter than the sampler's own; longer ones do nothing.
+
+    Raises:
+        UserError: there are such.
+    """
+    length = getattr(model.model_options.get("context_handler"), "context_length", latent_frames)
+    if length < latent_frames:
+        raise UserError(
+            f"A node before the sampler cuts the video into context windows of {length} latent frames, but the "
+            f"sampler has windows of its own, here of {latent_frames}: take that node out."
+        )
+
+
+def _origin(sampling: Any) -> str:
+    """Names of core's classes that a sampling is made of; nodes call their own all alike."""
+    return " and ".join(kind.__name__ for kind in type(sampling).__mro__ if kind.__module__ == CONST.__module__)
 
 
 def check_clip_vision(clip_vision: Any | None, model: ModelPatcher) -> None:
