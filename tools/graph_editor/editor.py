@@ -148,6 +148,11 @@ HELPERS = """() => {
 
 # Messages lie over the Run button until somebody closes them.
 CLOSE_MESSAGES = "() => document.querySelectorAll('.p-toast-close-button').forEach((button) => button.click())"
+# So do dialogs over everything, such as that of nodes which this core does not have.
+CLOSE_DIALOGS = """() => {
+    document.querySelectorAll('.p-dialog-close-button').forEach((button) => button.click());
+    return !document.querySelector('.p-dialog-mask');
+}"""
 
 Graph = dict[str, Any]
 
@@ -212,7 +217,8 @@ class Editor:
         self.page.evaluate(HELPERS)
 
     def load(self, workflow: Graph, name: str) -> None:
-        """Open a workflow in a new tab."""
+        """Open a workflow in a new tab; what the editor has asked about the one before is closed."""
+        self.wait_until(CLOSE_DIALOGS)
         self.page.evaluate("([workflow, name]) => app.loadGraphData(workflow, true, true, name)", [workflow, name])
         self.wait_until(f"() => app.graph.nodes.length === {len(workflow['nodes'])}")
 
