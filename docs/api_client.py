@@ -330,23 +330,32 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         return f"The server refuses {urllib.parse.urlsplit(error.url).path}: {text or error}"
 
 
-def main() -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graph", type=Path, help="a graph in the API format")
-    parser.add_argument("target", type=Path, help="where the video goes")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options that `prepare` takes."""
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--file", action="append", default=[], metavar="NODE.INPUT=FILE", help="upload this file")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="set this input")
-    options = parser.parse_args()
+
+
+def prepare(graph: Graph, options: argparse.Namespace) -> ComfyUI:
+    """Change a graph as the options say; returns the server that has its files now.
+
+    Raises:
+        ComfyError: an option does not fit the graph, or there is no such server.
+        OSError: a file cannot be read.
+    """
+    for place, value in map(split_option, options.set):
+        put(graph, place, value)
+    server = ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
+    for place, value in map(split_option, options.file):
+        put(graph, place, server.upload(Path(value)))
+    return server
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do the work of a command; what hinders it is one sentence and no 0."""
     try:
-        graph = load_graph(options.graph)
-        for place, value in map(split_option, options.set):
-            put(graph, place, value)
-        server = ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
-        for place, value in map(split_option, options.file):
-            put(graph, place, server.upload(Path(value)))
-        make_video(server, graph, options.target)
+        work()
     except (ComfyError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -354,6 +363,21 @@ def main() -> int:
         print("Stopped; a job that is queued goes on. Run this again for its file.", file=sys.stderr)
         return 130
     return 0
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graph", type=Path, help="a graph in the API format")
+    parser.add_argument("target", type=Path, help="where the video goes")
+    add_options(parser)
+    options = parser.parse_args()
+
+    def work() -> None:
+        graph = load_graph(options.graph)
+        make_video(prepare(graph, options), graph, options.target)
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -143,29 +143,19 @@ def main() -> int:
     parser.add_argument("graph", type=Path, help="a graph in the API format, such as talking_picture.json")
     parser.add_argument("list", type=Path, help="when, which picture, which prompt")
     parser.add_argument("target", type=Path, help="where the video goes")
-    parser.add_argument("--server", default="http://127.0.0.1:8188")
-    parser.add_argument("--file", action="append", default=[], metavar="NODE.INPUT=FILE", help="upload this file")
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="set this input")
+    api_client.add_options(parser)
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         graph = api_client.load_graph(options.graph)
         lines = load_list(options.list)
-        for place, value in map(api_client.split_option, options.set):
-            api_client.put(graph, place, value)
-        server = api_client.ComfyUI(options.server, report=lambda line: print(line, file=sys.stderr, flush=True))
-        for place, value in map(api_client.split_option, options.file):
-            api_client.put(graph, place, server.upload(Path(value)))
+        server = api_client.prepare(graph, options)
         names = {line.picture for line in lines if line.picture}
         there = {name: server.upload(options.list.parent / name) for name in sorted(names)}
         put_scenes(graph, [replace(line, picture=there.get(line.picture, "")) for line in lines])
         api_client.make_video(server, graph, options.target)
-    except (ComfyError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; a job that is queued goes on. Run this again for its file.", file=sys.stderr)
-        return 130
-    return 0
+
+    return api_client.exit_code(work)
 
 
 if __name__ == "__main__":

@@ -128,17 +128,17 @@ class ClipMaker:
         people = [Person.random(rng, sound, embeds.frames, moving=kind == "shot") for sound in sounds]
         starts = [0, int(rng.integers(1, embeds.frames - WINDOW_FRAMES, endpoint=True))]
         videos = [pixels(side_by_side(people, start)) for start in starts]
-        pictures = [videos[0][:1]] * 2
+        pictures = [videos[0][:1]]
         if kind == "shot":
-            pictures[1] = pixels(people[0].heard_otherwise(rng, starts[1]))
+            pictures.append(pixels(people[0].heard_otherwise(rng, starts[1])))
         latents = encoded(self.vae, torch.stack([*videos, *map(keyframe_clip, pictures)]))
-        clean, keyframes = latents.chunk(2)
+        clean, keyframes = latents.split([len(videos), len(pictures)])
         rows = [heard_rows(embeds.features, embeds.silence, start) for start in starts]
         motion_latents = latent_frames(TRAINED_MOTION_FRAMES)
         worn = [worn_latents(self.vae, z[:, :motion_latents], start) for z, start in zip(clean, starts, strict=True)]
         return Windows(
             clean=clean.half(),
-            keyframe=keyframes.half(),
+            keyframe=keyframes.expand(len(starts), -1, -1, -1, -1).half(),
             audio=torch.stack(rows).half(),
             motion=torch.tensor([1, motion_latents]),
             mouth=torch.cat([mouth_cells(person) for person in people], dim=2).expand(len(starts), -1, -1),
