@@ -32,11 +32,18 @@ class MigrationError(ValueError):
     """The graph cannot be rewritten; the message says why."""
 
 
+class Inputs(dict[str, Any]):
+    """Inputs of an old node."""
+
+    def __missing__(self, name: str) -> Any:
+        raise MigrationError(f"A node of the graph lacks its input '{name}': export the graph again.")
+
+
 class Graph:
     """The old graph, and the new one as it grows."""
 
     def __init__(self, old: Prompt) -> None:
-        self.old = old
+        self.old = {key: {**node, "inputs": Inputs(node["inputs"])} for key, node in old.items()}
         self.new: Prompt = {}
         self.notes: list[str] = []
 
@@ -114,10 +121,7 @@ def migrate(old: Prompt) -> tuple[Prompt, list[str]]:
     rewrite: dict[str, Callable[[Graph], None]] = {WRAPPER: _from_wrapper, CORE: _from_core}
     for class_type, rewriter in rewrite.items():
         if graph.of(class_type):
-            try:
-                rewriter(graph)
-            except KeyError as error:
-                raise MigrationError(f"A node of the graph lacks its input {error}: export the graph again.") from error
+            rewriter(graph)
             return graph.new, graph.notes
     raise MigrationError(f"The graph has neither {WRAPPER} nor {CORE}: export an InfiniteTalk graph with Export (API).")
 
