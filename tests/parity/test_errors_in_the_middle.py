@@ -25,6 +25,16 @@ def small(job):
     return dataclasses.replace(job, pictures=pictures, settings=settings)
 
 
+def test_the_states_are_as_large_as_the_disk_is_asked_for(small, run, tmp_path):
+    from infinitetalk.wanvideo.resume.share import Share
+
+    run(small)
+    sizes = {file.stat().st_size for file in tmp_path.rglob("state-*")}
+    wanted = Share(small).keys().state_bytes
+    assert sizes
+    assert all(wanted <= size < wanted + 200 for size in sizes)  # names and shapes
+
+
 @pytest.fixture
 def run(comfy_core: Path, tmp_path: Path):
     """`run(small)` samples a job into a store under the test's own folder, as the node does, and returns its frames."""

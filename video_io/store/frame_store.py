@@ -30,18 +30,11 @@ from .file_lock import FileLock
 from .frame_reader import FrameReader
 from .manifest import MANIFEST_NAME, Manifest, RunSpec, SavedState, WindowRecord
 from .run_folders import folder_unusable, state_path, touch_run, window_path
-from .run_plan import RunPlan, WindowKeys
+from .run_plan import FRESH_STATES, KEEP_STATE_EVERY, RunPlan, WindowKeys
 from .run_search import open_run
 from .take_over import take_over
 
 log = logging.getLogger(__name__)
-
-KEEP_STATE_EVERY = 8
-"""Every so many windows the state is kept for good.
-
-What that costs: a state is 9 motion frames of float32, as large as 36 frames of 8 bits, and 8 windows of 81 frames add
-8 · 72 = 576 frames to the video. 36 / 576 is 6 % of the frames' space.
-"""
 
 
 class FrameStore:
@@ -267,8 +260,8 @@ class FrameStore:
 def _expired_state(window: int) -> int | None:
     """The window whose state is dropped once `window` is kept; None for one that stays for good.
 
-    The states of `window` and of the one before it stay: one to go on from, one should that be damaged. So window - 2
-    has had its turn, unless it is the last of eight (7, 15, 23 …): there a job with other windows later on may start.
+    The states of `window` and of the one before it stay, so window - 2 has had its turn, unless it is the last of eight
+    (7, 15, 23 …): there a job with other windows later on may start.
     """
-    expired = window - 2
+    expired = window - FRESH_STATES
     return expired if expired >= 0 and (expired + 1) % KEEP_STATE_EVERY else None

@@ -8,6 +8,16 @@ from functools import cached_property
 
 from .manifest import Manifest, RunSpec, WindowRecord, next_chain_hash
 
+KEEP_STATE_EVERY = 8
+"""Every so many windows the state is kept for good.
+
+What that costs: a state is 9 motion frames of float32, as large as 36 frames of 8 bits, and 8 windows of 81 frames add
+8 · 72 = 576 frames to the video. 36 / 576 is 6 % of the frames' space; with 41 motion frames it is half.
+"""
+
+FRESH_STATES = 2
+"""The states of so many windows at the end are there as well: one to go on from, one should that be damaged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowKeys:
@@ -18,11 +28,13 @@ class WindowKeys:
             the windows before it (its sound, its picture, its number of frames).
         cuts: windows that need nothing of the ones before them, beside the first: the chain begins anew with each.
         share: the windows that the run is about; None: all.
+        state_bytes: size of the state that is kept after a window.
     """
 
     keys: Sequence[str]
     cuts: Collection[int] = ()
     share: slice | None = None
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,18 @@ class RunPlan:
         if self.known_by is None:
             return None
         return self.family if self.known_by.share is None else self.family[self.known_by.share]
+
+    def bytes_left(self, windows_done: int, frames_done: int) -> int:
+        """Disk that the rest of the run takes when so much of it is there: for its frames, and for its states, of which
+        one more than stays is there while a window is written."""
+        frames_left = self.spec.frames - frames_done
+        if frames_left <= 0:
+            return 0
+        frames_bytes = frames_left * self.spec.frame_bytes
+        if self.known_by is None or self.hashes is None:
+            return frames_bytes
+        states = (len(self.hashes) - windows_done) // KEEP_STATE_EVERY + FRESH_STATES + 1
+        return frames_bytes + states * self.known_by.state_bytes
 
     def chain_hash(self, window: int, hash_before: str | None) -> str:
         """Chain hash of window `window`, after that of the one before (None: it is the first); empty beyond the end."""

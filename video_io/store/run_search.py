@@ -21,7 +21,7 @@ from ...errors import UserError
 from ..durable import make_folder
 from .environment import FOLDER_VARIABLE, RunLimits
 from .file_lock import FileLock
-from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, RunSpec, load_manifest
+from .manifest import BACKUP_NAME, MANIFEST_NAME, Manifest, load_manifest
 from .run_folders import (
     claim,
     clean_old_runs,
@@ -38,14 +38,6 @@ from .run_plan import RunPlan
 from .take_over import is_whole, take_over
 
 log = logging.getLogger(__name__)
-
-STATE_SHARE = 1 / 8
-"""Room for the states that stay, as a share of the frames: 6 % at 9 motion frames, 9 % at 13 (see
-`frame_store.KEEP_STATE_EVERY`), with something to spare."""
-
-STATE_FRAMES = 100
-"""Room for the states of the last two windows, counted in 8-bit frames: 2 states of 9 frames with 4 bytes per value
-are as large as 72, with 13 frames about 100."""
 
 
 def open_run(
@@ -103,7 +95,7 @@ def _make_room(root: Path, plan: RunPlan, limits: RunLimits) -> None:
         frames_there |= {record.chain_hash: record.frames for record in wanted}
         if wanted or plan.is_related(manifest):
             useful.append(folder)
-    room_bytes = _needed_bytes(plan.spec, sum(frames_there.values()))
+    room_bytes = plan.bytes_left(len(frames_there), sum(frames_there.values()))
     clean_old_runs(root, limits.max_age_days, limits.max_total_bytes, keep=useful, room_bytes=room_bytes)
 
 
@@ -122,25 +114,20 @@ def good_windows(folder: Path, manifest: Manifest, plan: RunPlan) -> int:
     return good
 
 
-def check_disk(root: Path, spec: RunSpec, frames_done: int) -> None:
-    """Raise UserError when the frames that are still to come do not fit on the disk of `root`."""
-    needed_bytes = _needed_bytes(spec, frames_done)
+def check_disk(root: Path, plan: RunPlan, done: Manifest) -> None:
+    """Raise UserError when the frames that are still to come, and their states, do not fit on the disk of `root`."""
+    spec = plan.spec
+    needed_bytes = plan.bytes_left(len(done.windows), done.frames_done)
     free_bytes = shutil.disk_usage(root).free
     if free_bytes < needed_bytes:
         old_bytes = sum(folder_bytes(folder) for folder in run_folders(root))
         raise UserError(
             f"The folder for finished frames, {root}, has {free_bytes / 1e9:.2f} GB free but "
-            f"{spec.frames - frames_done} frames of "
+            f"{spec.frames - done.frames_done} frames of "
             f"{spec.width}x{spec.height} need {needed_bytes / 1e9:.2f} GB; free some space there (runs that were "
             f"kept take {old_bytes / 1e9:.2f} GB), or name a folder on another disk in the environment variable "
             f"{FOLDER_VARIABLE}."
         )
-
-
-def _needed_bytes(spec: RunSpec, frames_done: int) -> int:
-    """Disk for the frames that are still to come, and for their states."""
-    frames_left = spec.frames - frames_done
-    return int((frames_left * (1 + STATE_SHARE) + STATE_FRAMES) * spec.frame_bytes) if frames_left > 0 else 0
 
 
 def _open_claimed(
@@ -164,7 +151,7 @@ def _open_claimed(
     now = take_over(root, folder, plan, good, set()) if resume and not good.complete else good
     if now != good:
         now.save(folder)
-    check_disk(root, plan.spec, now.frames_done)
+    check_disk(root, plan, now)
     touch_run(folder)
     log.info("Going on in %s: %d of %d frames are there", folder, now.frames_done, now.spec.frames)
     return folder, lock, now
@@ -185,7 +172,7 @@ def _begin(root: Path, plan: RunPlan, resume: bool) -> tuple[Path, FileLock, Man
         manifest = Manifest(plan.spec)
         if resume:
             manifest = take_over(root, folder, plan, manifest, set())
-        check_disk(root, plan.spec, manifest.frames_done)
+        check_disk(root, plan, manifest)
         manifest.save(folder)
     return folder, lock, manifest
 

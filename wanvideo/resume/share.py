@@ -39,7 +39,13 @@ class Share:
     def keys(self) -> WindowKeys:
         """How the windows of the whole video are known, and which of them are made."""
         cuts = {window.index for window in self.job.windows if window.place == 0}
-        return WindowKeys(keys=window_keys(self.job), cuts=cuts, share=self.windows)
+        return WindowKeys(keys=window_keys(self.job), cuts=cuts, share=self.windows, state_bytes=self._state_bytes)
+
+    @property
+    def _state_bytes(self) -> int:
+        """Of a window's motion frames, RGB in float32 (see `FinishedWindow.motion`)."""
+        height, width = self.job.pictures.size
+        return self.job.settings.motion_frames * height * width * 3 * 4
 
     @property
     def scenes(self) -> list[Scene]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from infinitetalk.video_io.store import take_over
+from infinitetalk.errors import UserError
+from infinitetalk.video_io.durable import write_durably
+from infinitetalk.video_io.store import frame_store, run_search, take_over
 from infinitetalk.video_io.store.environment import RunLimits
-from infinitetalk.video_io.store.frame_store import KEEP_STATE_EVERY
-from infinitetalk.video_io.store.run_plan import WindowKeys
+from infinitetalk.video_io.store.frame_store import FrameStore
+from infinitetalk.video_io.store.run_plan import KEEP_STATE_EVERY, WindowKeys
 
-from ...support.known_frames import FRAMES, PIXELS, WINDOW, add_windows, frames_of, names, open_store
+from ...support.known_frames import (
+    FRAMES,
+    HEIGHT,
+    PIXELS,
+    WIDTH,
+    WINDOW,
+    add_windows,
+    frames_of,
+    names,
+    open_store,
+)
 
 
 def test_frames_and_state_come_back_bit_for_bit(tmp_path):
@@ -110,6 +124,39 @@ def test_states_of_the_last_two_windows_and_of_every_eighth_are_kept(tmp_path):
         kept = {int(name[6:11]) for name in names(store.folder, "state-*")}
     assert KEEP_STATE_EVERY == 8
     assert kept == {7, 15, 17, 18}
+
+
+@pytest.mark.parametrize("motion_frames", [1, 5])
+def test_the_disk_that_is_asked_for_is_what_a_run_takes(tmp_path, monkeypatch, motion_frames):
+    windows, state = 30, torch.zeros(motion_frames, HEIGHT, WIDTH, 3)
+    known_by = WindowKeys(keys=[str(window) for window in range(windows)], state_bytes=state.nbytes)
+    usage = shutil.disk_usage(tmp_path)
+
+    def begin(free: int) -> FrameStore:
+        # A stand-in for a nearly full disk: the system cannot be asked for one of a given size everywhere.
+        monkeypatch.setattr(run_search.shutil, "disk_usage", lambda folder: usage._replace(free=free))
+        return open_store(tmp_path, frames=windows * WINDOW, window_keys=known_by)
+
+    def taken() -> int:
+        return sum(file.stat().st_size for file in tmp_path.rglob("*-*.*"))
+
+    most = 0
+
+    def written(path, data):
+        nonlocal most
+        crc = write_durably(path, data)
+        most = max(most, taken())
+        return crc
+
+    monkeypatch.setattr(frame_store, "write_durably", written)
+    with begin(free=10**9) as store:
+        while not store.complete:
+            store.append(PIXELS[store.frames_done :][:WINDOW], {"motion": state})
+    shutil.rmtree(tmp_path)
+    headers = (windows // KEEP_STATE_EVERY + 3) * 100  # names and shapes of the tensors in the files
+    with pytest.raises(UserError, match="GB free but 210 frames"):
+        begin(free=int(0.95 * (most - headers)))
+    begin(free=int(1.05 * most)).close()
 
 
 def test_a_longer_sound_takes_over_the_windows_it_shares(tmp_path):

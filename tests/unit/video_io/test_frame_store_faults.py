@@ -224,7 +224,7 @@ def test_a_manifest_that_lists_a_window_it_does_not_have_goes_back(tmp_path):
 def test_too_little_space_is_said_before_the_work_begins(tmp_path, monkeypatch):
     # A stand-in for a nearly full disk: the system cannot be asked for one of a given size everywhere.
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(run_search.shutil, "disk_usage", lambda folder: usage._replace(free=30_000))
+    monkeypatch.setattr(run_search.shutil, "disk_usage", lambda folder: usage._replace(free=28_000))
     with pytest.raises(UserError, match=r"0\.00 GB free but 400 frames of 6x4 need 0\.00 GB") as error:
         open_store(tmp_path, frames=400)
     assert str(tmp_path) in str(error.value)
@@ -235,7 +235,7 @@ def test_only_the_frames_still_to_come_need_space(tmp_path, monkeypatch):
     with open_store(tmp_path, frames=400) as store:
         add_windows(store, 20)
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(run_search.shutil, "disk_usage", lambda folder: usage._replace(free=30_000))
+    monkeypatch.setattr(run_search.shutil, "disk_usage", lambda folder: usage._replace(free=28_000))
     with open_store(tmp_path, frames=400) as store:
         assert store.windows_done == 20
 
