@@ -1,6 +1,6 @@
 // What a node reports as text when it has finished stays on the node: the length of the video on Audio Embeds; who
 // speaks on Split Speakers; on the save node facts about the file, and the warning that its sound is missing; on the loaders whose weights a file holds;
-// on the sampler that its source video is HDR, and the warning that its settings are those of other weights; on Sync Plot
+// on the sampler that its source video is HDR or interlaced, and the warning that its settings are those of other weights; on Sync Plot
 // how well lips and sound go together.
 //
 // The server's progress text cannot do this: newer editors take it away as soon as the job has ended.

@@ -76,6 +76,8 @@ class FileFrames:
             raise UserError(f"{name_of(source)} is too damaged to be decoded: get the whole file, or export it again.")
         self._look = Look.of(first, self._pixel_aspect, self._transfer)
         self.notes = [f"{name_of(source)} is HDR: it was brought to SDR."] if self._look.is_hdr else []
+        if first.interlaced_frame:
+            self.notes.append(f"{name_of(source)} is interlaced, and combs stay in it: deinterlace it first.")
         self.height, self.width, self.channels = self._look.pixels(first).shape
 
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:

@@ -160,3 +160,13 @@ def test_hdr_is_said_where_the_video_is_saved(save, tmp_path, transfer):
     assert [note for note in notes if "HDR" in note] == (
         [] if transfer == "bt709" else ["x.mkv is HDR: it was brought to SDR."]
     )
+
+
+@pytest.mark.parametrize("interlaced", [True, False])
+def test_combs_of_an_interlaced_video_are_told_where_it_is_saved(save, tmp_path, interlaced):
+    path = tmp_path / "x.mkv"
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.4", "-c:v", "mpeg2video"]
+    fields = ["-vf", "setfield=tff", "-flags", "+ilme+ildct"] if interlaced else []
+    subprocess.run([find_ffmpeg(), "-v", "error", *picture, *fields, path], check=True)
+    told = "x.mkv is interlaced, and combs stay in it: deinterlace it first."
+    assert [note for note in save(FileFrames(path)).notes if "interlaced" in note] == [told] * interlaced
