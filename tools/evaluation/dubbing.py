@@ -1,7 +1,7 @@
 """Cartoon videos to be dubbed, and whether the dubbed ones keep their motion.
 
 A head sways by several pixels and blinks before a background that moves; it says something. Nothing of it was trained
-on, and the shipped model has never seen as much motion (`train_talk --shots` can show it such).
+on.
 """
 
 from __future__ import annotations
