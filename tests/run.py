@@ -49,9 +49,10 @@ def run_to_its_end(command: list[str]) -> int:
 def pytest_command(python: Path) -> list[str]:
     """How to start pytest without the current folder on `sys.path`: its `nodes` would hide ComfyUI's.
 
-    Python 3.10 does not know `-P`; there pytest's own script does the same.
+    Python 3.10 does not know `-P`; there pytest's own script does the same. The environment's Python is asked, which
+    may be older than this one.
     """
-    if sys.version_info >= (3, 11):
+    if subprocess.run([python, "-P", "-c", ""], capture_output=True, check=False).returncode == 0:
         return [str(python), "-P", "-m", "pytest"]
     return [str(python.with_name("pytest" + python.suffix))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -86,6 +87,16 @@ runpy.run_path({str(runner)!r})["run_to_its_end"]({[sys.executable, "-c", tests]
     os.killpg(running.pid, signal.SIGINT)
     assert running.wait(30) == 0
     assert ended.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+@pytest.mark.parametrize("knows", [True, False])
+def test_pytest_is_started_as_the_python_of_the_environment_can(tmp_path: Path, knows: bool):
+    python = tmp_path / "python"  # stands in for 3.10, which does not know -P
+    python.write_text(f"#!/bin/sh\nexit {0 if knows else 2}\n")
+    python.chmod(0o755)
+    command = runpy.run_path(str(ROOT / "tests" / "run.py"))["pytest_command"](python)
+    assert command == ([str(python), "-P", "-m", "pytest"] if knows else [str(tmp_path / "pytest")])
 
 
 def test_every_supported_python_is_tested(project: dict[str, Any]):
