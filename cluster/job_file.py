@@ -32,6 +32,8 @@ SAMPLER = "InfiniteTalkSampler"
 SAVER = "SaveVideoWithAudio"
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
 """What else stands behind a dot belongs to the name."""
+LONGEST_NAME_BYTES = 230
+"""File systems take 255; the suffix, and what marks a file in the making, need some."""
 NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f\ud800-\udfff]|[. ]$|^\s*$')
 
 
@@ -199,6 +201,10 @@ def _output_name(fields: dict[str, Any]) -> PurePosixPath:
     parts = PurePosixPath(given).parts
     if not parts or given.endswith("/") or any(part in ("/", "..", ".") or NOT_IN_NAMES.search(part) for part in parts):
         raise JobError(f"{given!r} cannot be the name of a file in the folder of the results: give another `output`.")
+    if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
+        raise JobError(
+            f"its output {given[:20]}… has a name of more than {LONGEST_NAME_BYTES} bytes: shorten `output`."
+        )
     return PurePosixPath(given)
 
 

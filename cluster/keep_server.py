@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,12 @@ def main() -> int:
         return 0
     recipe = ServerRecipe(**json.loads(sys.stdin.readline()))
     base = Path(recipe.base)
-    server = make_server(recipe, base)
+    try:
+        server = make_server(recipe, base)
+    except OSError as error:
+        tell(error=f"A folder of the cluster is not to be had on {platform.node()} ({error}): see that it is mounted.")
+        shutil.rmtree(base, ignore_errors=True)
+        return 1
     try:
         worker_is_gone = threading.Event()
         threading.Thread(target=wait_for_end, args=(server, worker_is_gone), daemon=True).start()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from comfy_client import ComfyClient, ComfyError, Connection, Event, NoAnswerError
 from job_file import SAMPLER, Graph, Job, JobError, Media, has_video_suffix, title_of
@@ -30,8 +32,11 @@ ANSWER_SECONDS = 60.0
 SILENT_SECONDS = 900.0
 """A running job without any sign for so long hangs: loading 16 GB over a network or a step at 720p takes minutes."""
 RECONNECT_SECONDS = 30.0
+"""How long a server that has answered before may be out of reach."""
 LOOK_SECONDS = 1.0
 PIECE_BYTES = 2**20
+SERVER_FAULT = 500
+"""From this HTTP status on (502 Bad Gateway and the like) it is not what was asked that is wrong (RFC 9110, 15.6)."""
 MACHINE_TROUBLE = re.compile(
     r"OutOfMemory|AcceleratorError|\bOSError|MemoryError|ConnectionError|TimeoutError|CUDA|HIP error|cuDNN|cuBLAS"
 )
@@ -145,10 +150,8 @@ def render(
         _raise_error_of(entry)
         saved = _saved(entry)
         file = _take(saved, job.target, client) if job.target else None
-    except NoAnswerError as error:
-        raise ServerLostError(str(error)) from error
     except ComfyError as error:
-        raise TroubleError(f"The ComfyUI at {server.url} answers with an error: {error}") from error
+        raise trouble(server.url, error) from error
     facts = {"bytes": file.stat().st_size, "saved": _said(entry)} if file else {}
     left = tuple(Path(one["fullpath"]) for one in saved if server.input_folder and one.get("fullpath"))
     return Rendered(file, facts, windows.as_counts(), time.monotonic() - start, left)
@@ -169,7 +172,7 @@ class _Followed:
         self._client, self._server, self._graph, self._id = client, server, graph, prompt_id
         self._windows, self._report = windows, report
         self._samplers = {name for name, node in graph.items() if node["class_type"] == SAMPLER}
-        self._deadline = time.monotonic()
+        self._deadline = 0.0  # a server that never answered is not waited for
 
     def until_over(self, is_stopped: Callable[[], bool], silent_seconds: float) -> dict[str, Any]:
         """The job's entry in the history; a connection that breaks is made again, while the server lives."""
@@ -177,13 +180,17 @@ class _Followed:
         while True:
             try:
                 with self._client.connect() as connection:
+                    self._deadline = self._deadline or math.inf
                     if not is_queued:
+                        is_queued = True  # the id is ours: where only the answer is lost, the job is there
                         self._submit()
-                        is_queued = True
-                    self._deadline = time.monotonic() + min(RECONNECT_SECONDS, silent_seconds)
                     return self._listen(connection, is_stopped, silent_seconds)
-            except NoAnswerError:
-                if not is_queued or not self._server.is_running() or time.monotonic() > self._deadline:
+            except ComfyError as error:
+                if not (isinstance(error, NoAnswerError) or _is_broken(error)):
+                    raise
+                now = time.monotonic()
+                self._deadline = min(self._deadline, now + min(RECONNECT_SECONDS, silent_seconds))
+                if not self._server.is_running() or now > self._deadline:
                     raise
                 time.sleep(LOOK_SECONDS)
 
@@ -193,6 +200,8 @@ class _Followed:
         except NoAnswerError:
             raise
         except ComfyError as error:
+            if _is_broken(error):
+                raise trouble(self._client.url, error) from error
             raise JobError(f"The server refuses the graph: {error}") from error
 
     def _listen(self, connection: Connection, is_stopped: Callable[[], bool], silent_seconds: float) -> dict[str, Any]:
@@ -200,6 +209,7 @@ class _Followed:
         while (state := self._state()) != "over":
             if state == "unknown":
                 raise ServerLostError(f"The ComfyUI at {self._client.url} has forgotten the job: it was restarted.")
+            self._deadline = math.inf
             while True:
                 if is_stopped():
                     self._cancel()
@@ -208,7 +218,7 @@ class _Followed:
                 if event is not None and self._hear(event):
                     break  # the queue has changed: it may be over
                 if time.monotonic() - max(heard, connection.heard) > silent_seconds:
-                    if self._state() == "running":
+                    if self._hangs():
                         raise ServerLostError(
                             f"The ComfyUI at {self._client.url} has given no sign for {silent_seconds:g} s."
                         )
@@ -233,10 +243,30 @@ class _Followed:
                 return name
         return "over" if self._id in self._client.get(f"/history/{self._id}") else "unknown"
 
+    def _hangs(self) -> bool:
+        """Whether a silent server works on the job, or does not even answer."""
+        try:
+            return self._state() == "running"
+        except NoAnswerError:
+            return True
+
     def _cancel(self) -> None:
         with contextlib.suppress(ComfyError):
             self._client.post("/queue", {"delete": [self._id]})
             self._client.post("/interrupt", {"prompt_id": self._id})
+
+
+def _is_broken(error: ComfyError) -> bool:
+    """Whether the server, or a proxy before it, has failed: it does not refuse what was asked."""
+    return isinstance(error.__cause__, HTTPError) and error.__cause__.code >= SERVER_FAULT
+
+
+def trouble(url: str, error: ComfyError) -> TroubleError:
+    """What an error of the client means, in a sentence."""
+    if isinstance(error, NoAnswerError):
+        return ServerLostError(str(error))
+    said = error.__cause__ if _is_broken(error) else error  # a proxy's page is no sentence
+    return TroubleError(f"The ComfyUI at {url} answers with an error: {said}")
 
 
 def _check_part(client: ComfyClient) -> None:
@@ -266,18 +296,32 @@ def _bring(media: Media, server: Server, client: ComfyClient) -> str:
     try:
         name = f"{_digest(media.file)}{media.file.suffix.lower()}"
         if server.input_folder is None:
+            _check_size(media.file, client)
             return client.upload(media.file, name)
         target = server.input_folder / name
         if not target.exists():
             partial = target.with_name(f".{uuid.uuid4().hex}.part")
             try:
-                os.link(media.file, partial)
+                os.link(media.file.resolve(), partial)  # of a link itself, Linux would make another one
             except OSError:
                 shutil.copyfile(media.file, partial)
             partial.replace(target)
     except OSError as error:
         raise TroubleError(f"{media.file} cannot be brought to the server ({error}).") from error
     return name
+
+
+def _check_size(file: Path, client: ComfyClient) -> None:
+    """Refuse a file that is too large: the server would break the connection off in the middle of it."""
+    limit = None
+    with contextlib.suppress(ComfyError):  # one that does not tell
+        limit = client.get("/features").get("max_upload_size")
+    size = file.stat().st_size
+    if limit and size > limit:
+        raise JobError(
+            f"{file} has {size / 2**20:.0f} MB, and the ComfyUI at {client.url} takes {limit / 2**20:.0f}: start it "
+            f"with --max-upload-size {size // 2**20 + 1}."
+        )
 
 
 def _digest(file: Path) -> str:

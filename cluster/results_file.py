@@ -26,14 +26,16 @@ class ResultsFile:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             text = file.read_bytes() if file.exists() else b""
-            whole = text[: text.rfind(b"\n") + 1]
-            for line in filter(str.strip, whole.decode("utf-8").split("\n")):  # a text may hold other breaks
+            whole = _whole(text)
+            for line in filter(str.strip, whole.decode("utf-8-sig").split("\n")):  # a text may hold other breaks
                 result = json.loads(line)
                 if result.get("status") == "done":
                     self._done[result["id"]] = result
             if whole != text:
                 with file.open("rb+") as opened:
-                    opened.truncate(len(whole))
+                    opened.truncate(min(len(whole), len(text)))
+                    opened.seek(0, os.SEEK_END)
+                    opened.write(whole[len(text) :])
             # Half of a surrogate pair, which no UTF-8 has, is written as JSON writes it.
             self._opened = file.open("a", encoding="utf-8", errors="backslashreplace")
         except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -64,6 +66,16 @@ class ResultsFile:
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
+
+
+def _whole(text: bytes) -> bytes:
+    """The lines that are whole. Who takes one out in an editor may leave the last one without its end."""
+    begin = text.rfind(b"\n") + 1
+    try:
+        json.loads(text[begin:])
+    except ValueError:  # cut short, or there is none
+        return text[:begin]
+    return text + b"\n"
 
 
 def failed_line(fault: Fault) -> dict[str, Any]:

@@ -71,7 +71,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--silent", type=_seconds, default=900, metavar="SECONDS", help="a job without any sign hangs (900)"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in ("workers", "models", "runs"):
+        if options.servers and getattr(options, name) is not None:
+            parser.error(f"--{name} is for servers of its own, and --servers names others: leave one of them out")
+    return options
 
 
 def _count(text: str) -> int:
@@ -168,9 +172,15 @@ class Writer:
         if "id" in line:
             self.done += line["status"] == "done"
             self.failed += line["status"] == "failed"
-        self._results.add(line)
-        self.board.clear()
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        try:
+            self._results.add(line)
+            self.board.clear()
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+        except OSError as error:
+            raise SetupError(
+                f"The results cannot be written to {self._results.file} and to stdout any more "
+                f"({error.strerror or error}): make room there. The same command goes on."
+            ) from error
 
 
 def is_done(job: Job, results: ResultsFile, writer: Writer) -> bool:

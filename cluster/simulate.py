@@ -17,6 +17,7 @@ import math
 import random
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -225,21 +226,35 @@ def seconds_per_job(jobs: int, workers: int, job_seconds: float) -> float:
     return (ends[-1] - ends[workers - 1]) / (jobs - workers)
 
 
+def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A reader of numbers for the command line."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value > 0:  # NaN too
+            raise argparse.ArgumentTypeError(f"{text} is given, and a number above 0 is needed")
+        return value
+
+    return number
+
+
 def main() -> int:
     """Simulate what the command line says."""
+    usual = Scenario()
+    parser = argparse.ArgumentParser(description="Simulate many GPUs and many jobs.")
+    parser.add_argument("--workers", type=above_zero(int), default=usual.workers)
+    parser.add_argument("--jobs", type=above_zero(int), default=usual.jobs)
+    parser.add_argument("--window", type=above_zero(float), default=usual.window, help="seconds to make one window")
+    parser.add_argument(
+        "--life-hours", type=above_zero(float), default=usual.life / HOUR, help="of a machine; inf: it never dies"
+    )
+    parser.add_argument("--slow-share", type=float, default=usual.slow_share)
+    parser.add_argument("--storage-gb", type=above_zero(float), default=usual.storage / 1e9, help="per second")
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    options = parser.parse_args()
     environment.rerun_inside(
         environment.prepare_client(HERE.parent / "demo" / "requirements.txt", HERE / "requirements.txt")
     )
-    usual = Scenario()
-    parser = argparse.ArgumentParser(description="Simulate many GPUs and many jobs.")
-    parser.add_argument("--workers", type=int, default=usual.workers)
-    parser.add_argument("--jobs", type=int, default=usual.jobs)
-    parser.add_argument("--window", type=float, default=usual.window, help="seconds to make one window")
-    parser.add_argument("--life-hours", type=float, default=usual.life / HOUR, help="of a machine; inf: it never dies")
-    parser.add_argument("--slow-share", type=float, default=usual.slow_share)
-    parser.add_argument("--storage-gb", type=float, default=usual.storage / 1e9, help="per second")
-    parser.add_argument("--seed", type=int, default=usual.seed)
-    options = parser.parse_args()
     scenario = Scenario(
         workers=options.workers, jobs=options.jobs, window=options.window, life=options.life_hours * HOUR,
         slow_share=options.slow_share, storage=options.storage_gb * 1e9, seed=options.seed,

@@ -11,7 +11,7 @@ from typing import Any
 from comfy_client import ComfyClient, ComfyError
 from job_file import Job, JobError
 from own_server import OwnServer, ServerRecipe
-from render import SILENT_SECONDS, Server, ServerLostError, StoppedError, TroubleError, Windows, render
+from render import SILENT_SECONDS, Server, ServerLostError, StoppedError, TroubleError, Windows, render, trouble
 
 READY_SECONDS = 10.0
 
@@ -61,7 +61,9 @@ class Worker:
             server = self._server()
             if self._own is None:
                 ComfyClient(server.url, READY_SECONDS).get("/system_stats")
-        except (ComfyError, ServerLostError, OSError) as error:
+        except ComfyError as error:
+            return {"error": str(trouble(server.url, error))}
+        except (ServerLostError, OSError) as error:
             return {"error": str(error)}
         return {"url": server.url, "machine": platform.node()}
 

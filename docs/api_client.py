@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import re
 import struct
 import sys
@@ -40,8 +41,8 @@ ANSWER_SECONDS = 120
 """How long a request may take that the server has received; it is slow to answer while it computes."""
 SILENCE_SECONDS = 30
 """After this time without a message the connection may be dead without having been closed: a new one is made."""
-GATEWAY_ERRORS = (502, 503, 504)
-"""What a proxy says while the server behind it is not there."""
+GATEWAY_ERRORS = (502, 503, 504, 520, 521, 522, 523, 524)
+"""What a proxy says while the server behind it is not there; the last ones are Cloudflare's."""
 PIECE_BYTES = 8 * 2**20
 TEXT_EVENT = 3
 """Type of the binary websocket messages that hold a node's line of text."""
@@ -67,10 +68,15 @@ class ComfyUI:
         self.report = report
         self._client_id = uuid.uuid4().hex
         self._has_answered = False
+        here = re.match(r"https?://(localhost|127\.0\.0\.1)(:|/|$)", url)
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        if here and here[1] not in direct:  # no proxy leads back to this machine
+            os.environ["no_proxy"] = f"{direct},{here[1]}".lstrip(",")
         self.url = self._patiently(self._address)
 
     def upload(self, file: Path) -> str:
         """Send a picture, sound or video to the server's input folder; returns the name that it has there."""
+        self._check_size(file)
         boundary = uuid.uuid4().hex
         name = re.sub(r'["\\\r\n]', "_", file.name)
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'.encode()
@@ -135,6 +141,15 @@ class ComfyUI:
             if event == "execution_interrupted":
                 raise ComfyError("The job was stopped: run this again, it goes on after its last finished window.")
         return entry
+
+    def _check_size(self, file: Path) -> None:
+        """Refuse a file that is too large: the server would break the connection off in the middle of it."""
+        size, limit = file.stat().st_size, None
+        with contextlib.suppress(ComfyError):  # something between us does not let us ask
+            limit = self._json("/features").get("max_upload_size")
+        if limit and size > limit:
+            sizes = f"{file} has {size / 2**20:.0f} MB, and the server takes {limit / 2**20:.0f}"
+            raise ComfyError(f"{sizes}: start it with --max-upload-size {size // 2**20 + 1}.")
 
     def _address(self) -> str:
         """Where the server is, behind what may lead there, such as from http to https: a POST would not follow."""

@@ -68,7 +68,10 @@ def write_jobs(folder: Path, jobs: list[dict[str, Any]], *more_lines: str) -> Pa
 
 
 class Driver:
-    """`cluster/run.py` as a process; its results are read from the file."""
+    """`cluster/run.py` as a process; its results are read from the file.
+
+    Clusters often have a proxy for the rest of the world, which leads to none of their machines; this one is not there.
+    """
 
     def __init__(self, jobs: Path, *options: object) -> None:
         self.jobs = jobs
@@ -76,8 +79,11 @@ class Driver:
         self.stderr_file = jobs.with_suffix(".stderr.txt")
         workflow = ["--workflow", str(jobs.parent / "graph.json")]
         command = [sys.executable, str(RUN), str(jobs), *workflow, *map(str, options)]
+        env = {**os.environ, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
         with self.stderr_file.open("a", encoding="utf-8") as stderr:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env
+            )
 
     def results(self) -> list[dict[str, Any]]:
         """All whole lines so far."""

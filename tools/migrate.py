@@ -327,6 +327,7 @@ def main() -> int:
     parser.add_argument("old", type=Path, help="a graph in the API format")
     parser.add_argument("new", type=Path, help="where the rewritten one goes")
     options = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # the notes hold names of files
     try:
         new, notes = migrate(read_graph(options.old))
         options.new.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

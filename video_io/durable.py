@@ -7,10 +7,16 @@ import errno
 import os
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 8 * 2**20
-REPLACE_TRIES = 10
+IN_USE_TRIES = 10
+OTHERS_BLOCK_FILES = os.name == "nt"
+"""Whether a file that another program has open may be neither renamed nor replaced."""
 HAS_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
 
@@ -32,7 +38,7 @@ def write_durably(path: Path, data: bytes | memoryview) -> int:
                 crc32 = zlib.crc32(piece, crc32)
                 file.write(piece)
             file.flush()
-            _flush(file.fileno())
+            flush(file.fileno())
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -44,7 +50,7 @@ def replace_durably(path: Path, data: bytes) -> None:
     """Give `path` the content `data` in one step: after a crash it is the old or the new, whole."""
     temporary = path.with_name(path.name + ".new")
     write_durably(temporary, data)
-    _replace_patiently(temporary, path)
+    patiently(lambda: temporary.replace(path))
     flush_folder(path.parent)
 
 
@@ -67,7 +73,7 @@ def flush_file(path: Path) -> None:
         OSError: the disk did not take it.
     """
     with path.open("r+b") as file:
-        _flush(file.fileno())
+        flush(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
@@ -79,12 +85,12 @@ def flush_folder(folder: Path) -> None:
     except PermissionError:  # a folder that takes files and shows none
         return
     try:
-        _flush(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _flush(descriptor: int) -> None:
+def flush(descriptor: int) -> None:
     """`os.fsync`, where the file system has it: some network disks do not."""
     try:
         os.fsync(descriptor)
@@ -106,13 +112,13 @@ def crc32_of_file(path: Path) -> int:
     return crc32
 
 
-def _replace_patiently(source: Path, target: Path) -> None:
-    """`os.replace`, repeated for a moment where a virus scanner or an indexer has `target` open (Windows)."""
-    for attempt in range(REPLACE_TRIES):
+def patiently(attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, tried again for 3 s where a virus scanner or an indexer has the file open (Windows)."""
+    for tries in range(1, IN_USE_TRIES):
         try:
-            source.replace(target)
-            return
+            return attempt()
         except PermissionError:
-            if os.name != "nt" or attempt == REPLACE_TRIES - 1:
+            if not OTHERS_BLOCK_FILES:
                 raise
-            time.sleep(0.05 * (attempt + 1))
+            time.sleep(0.06 * tries)
+    return attempt()

@@ -73,6 +73,7 @@ def test_a_graph_of_its_own_leaves_the_others_alone(tmp_path: Path):
         ({"id": "b", "output": "/b.mp4"}, "cannot be the name of a file"),
         ({"id": "what?"}, "cannot be the name of a file"),
         ({"id": "half \ud83d"}, "cannot be the name of a file"),
+        ({"id": "\u4efb\u52a1" * 40}, "has a name of more than 230 bytes"),
         ({"id": "a"}, "its id is that of line 1"),
         ({"id": "b", "output": "A"}, "its output is that of line 1"),
         ({"id": "b", "output": "a.mp4"}, "its output is that of line 1"),
@@ -110,6 +111,29 @@ def test_results_with_other_line_breaks_are_read_again(tmp_path: Path):
     assert again.is_done(job)
     again.add({"id": "half \ud83d", "status": "failed"})
     again.close()
+
+
+def test_results_that_were_edited_are_read_again_and_half_a_line_is_dropped(tmp_path: Path):
+    first, second = read(tmp_path, {"id": "a"}, {"id": "b"})[0]
+    (tmp_path / "made.mp4").touch()
+    lines = [
+        json.dumps({"id": job.id, "status": "done", "output": str(tmp_path / "made.mp4"), "digest": job.digest})
+        for job in (first, second)
+    ]
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())  # no line break at the end
+    results = ResultsFile(file)
+    assert results.is_done(first)
+    assert results.is_done(second)
+    results.add({"id": "c", "status": "failed"})
+    results.close()
+    assert [json.loads(line)["id"] for line in file.read_text(encoding="utf-8-sig").splitlines()] == ["a", "b", "c"]
+
+    file.write_text(f"{lines[0]}\n{lines[1][:-5]}", encoding="utf-8")
+    results = ResultsFile(file)
+    assert (results.is_done(first), results.is_done(second)) == (True, False)
+    results.close()
+    assert file.read_text(encoding="utf-8") == f"{lines[0]}\n"
 
 
 def test_without_any_workflow_a_job_says_so(tmp_path: Path):

@@ -7,23 +7,29 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import render as module
 import talking_picture
 from cluster_trial import with_cuts
 from comfy_client import ComfyClient
 from comfy_server import ComfyServer
 from job_file import SAMPLER, Graph, Job, JobError, Media, parts_of
 from media_facts import measure
-from render import Rendered, Server, ServerLostError, StoppedError, Windows, render
+from render import Rendered, Server, ServerLostError, StoppedError, TroubleError, Windows, render
 from talking_picture import PICTURE, find_node, inputs_of
+from worker import Worker
 
 from ..support import media
 from ..support.jobs import SMALL
+from ..support.lossy_proxy import LossyProxy
 
 SECONDS, WINDOWS = 1.0, 2  # 25 frames: 17 and 8
+PROMPT_ANSWER = b'"node_errors": {}'  # in the server's answer to a graph that it takes
 
 
 def small_job(folder: Path, seconds: float = SECONDS, target: Path | None = None, **sampler: Any) -> Job:
@@ -42,6 +48,14 @@ def changed(job: Job, **more: Any) -> Job:
     return Job(**fields)
 
 
+def linked(file: Path, folder: Path) -> Path:
+    """A link to a file, as collections have them; relative ones lead nowhere from another folder."""
+    link = folder / "collection" / f"link to {file.name}"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(Path("..") / file.name if file.parent == folder else file)
+    return link
+
+
 def with_node(graph: Graph, class_type: str, **inputs: Any) -> Graph:
     other = copy.deepcopy(graph)
     inputs_of(other, class_type).update(inputs)
@@ -53,6 +67,8 @@ def test_a_job_becomes_a_whole_file_under_its_name(comfy_server: ComfyServer, tm
     seen: list[dict[str, int]] = []
     server = Server(comfy_server.url, comfy_server.base / "input" if by_path else None)
     job = small_job(tmp_path, seed=int(by_path))
+    if os.name != "nt":  # where links need a right of their own
+        job = changed(job, media=tuple(replace(one, file=linked(one.file, tmp_path)) for one in job.media))
 
     done: Rendered = render(job, server, report=lambda windows: seen.append(windows.as_counts()))
 
@@ -81,6 +97,9 @@ def test_mistakes_are_sentences_and_final(comfy_server: ComfyServer, tmp_path: P
     job = small_job(tmp_path)
     text = tmp_path / "no picture.png"
     text.write_text("hello")
+    large = tmp_path / "large.wav"
+    with large.open("wb") as opened:
+        opened.truncate(101 * 2**20)  # the server takes 100 MB
     missing = {**job.graph, "99": {"class_type": "NobodyHasThisNode", "inputs": {}}}
     sound = next(one for one in job.media if one.input_name == "audio")
     picture = next(one for one in job.media if one.input_name == "image")
@@ -89,6 +108,7 @@ def test_mistakes_are_sentences_and_final(comfy_server: ComfyServer, tmp_path: P
         "shall read": changed(job, media=(sound, Media(picture.node, "image", tmp_path / "nowhere.png"))),
         "UnidentifiedImageError": changed(job, media=(sound, Media(picture.node, "image", text))),
         "InfiniteTalkLoadAudio: ": changed(job, media=(picture, Media(sound.node, "audio", text))),
+        "--max-upload-size 102": changed(job, media=(picture, Media(sound.node, "audio", large))),
         "NobodyHasThisNode": changed(job, graph=missing),
         "nothing.safetensors": changed(job, graph=with_node(job.graph, "VAELoader", vae_name="nothing.safetensors")),
         "The graph saves .mp4 files": changed(job, target=tmp_path / "talk.webm"),
@@ -100,6 +120,53 @@ def test_mistakes_are_sentences_and_final(comfy_server: ComfyServer, tmp_path: P
         assert words in str(caught.value), f"{words}: {caught.value}"
         assert "Traceback" not in str(caught.value)
     assert not (tmp_path / "talk.webm").exists()
+
+
+@pytest.mark.parametrize("lost", [PROMPT_ANSWER, b"Window 2 of 3"], ids=["the answer", "the connection, later"])
+def test_a_connection_that_breaks_is_made_again_and_the_job_is_queued_once(
+    comfy_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bytes
+):
+    monkeypatch.setattr(module, "RECONNECT_SECONDS", 3.0)
+    before = len(comfy_server.log())
+    with LossyProxy(comfy_server.url, lost) as proxy:
+        threading.Thread(target=lambda: proxy.lost.wait(60) and proxy.restore(), daemon=True).start()
+        # Longer than a server may be out of reach.
+        late = lambda windows: time.sleep(3.5) if windows.as_counts()["begun"] == 1 else None  # noqa: E731
+        report = late if lost != PROMPT_ANSWER else lambda windows: None
+        done = render(small_job(tmp_path, 1.6, seed=6 + len(lost)), Server(proxy.url), report=report)
+        assert proxy.lost.is_set()
+    assert measure(done.file).frames == 40
+    assert comfy_server.log()[before:].count("got prompt") == 1
+
+
+class Broken(BaseHTTPRequestHandler):
+    """What a proxy says while the server behind it starts again."""
+
+    page = b"<html><head><title>502 Bad Gateway</title></head>\r\n<body>nginx</body></html>"
+
+    def do_GET(self) -> None:
+        self.send_response(502)
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """No lines on stderr."""
+
+
+def test_a_proxy_without_its_server_refuses_no_job_for_good(tmp_path: Path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        followed = module._Followed(ComfyClient(url), Server(url), {}, "a", Windows(), lambda windows: None)
+        with pytest.raises(TroubleError, match=r"answers with an error: HTTP Error 502: Bad Gateway$"):
+            followed._submit()
+        told = Worker("worker", url).prepare()
+        server.shutdown()
+    assert told["error"].endswith("answers with an error: HTTP Error 502: Bad Gateway")
 
 
 def test_a_server_that_is_not_there_is_lost(tmp_path: Path):

@@ -76,8 +76,9 @@ def command(folder: Path, server: str, *more: str, picture: str = "face.png") ->
     return [sys.executable, "-X", "utf8", str(CLIENT), str(graph), str(target), "--server", server, *files, *more]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=300)
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    options = {"cwd": folder, "env": {**os.environ, **variables}, "timeout": 300}
+    return subprocess.run(command, **options, capture_output=True, text=True, encoding="utf-8")
 
 
 def assert_is_the_video(file: Path, folder: Path) -> None:
@@ -114,7 +115,8 @@ def test_the_client_uploads_queues_follows_and_downloads(server: ComfyServer, fo
     name = "a face; \u8138.png"
     shutil.copyfile(folder / "face.png", folder / name)
 
-    made = run(command(folder, server.url, "--set", "InfiniteTalk Sampler.steps=3", picture=name), folder)
+    asked = command(folder, server.url, "--set", "InfiniteTalk Sampler.steps=3", picture=name)
+    made = run(asked, folder, http_proxy="http://127.0.0.1:9", no_proxy="")  # which does not lead to this machine
 
     assert made.returncode == 0, made.stderr
     assert_is_the_video(folder / "made here" / "talk.mp4", folder)
@@ -283,17 +285,18 @@ def test_a_job_that_the_server_has_forgotten_is_one_sentence(
         (["--set", "12.steps=many"], r"^12\.steps cannot be 'many': it needs a number"),
         (["--set", "12.steps"], r"^'12\.steps' gives no value: write NODE\.INPUT=VALUE\.$"),
         (["--file", "Picture.image=nowhere.png"], r"No such file.*nowhere\.png"),
+        (["--file", "Speech.audio=large.wav"], r"^large\.wav has 101 MB, .* takes 100: start it .*-size 102\.$"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_sentence(
     server: ComfyServer, folder: Path, arguments: list[str], pattern: str
 ):
+    os.truncate(shutil.copyfile(folder / "speech.wav", folder / "large.wav"), 101 * 2**20)
     assert_sentence(run(command(folder, server.url, *arguments), folder), pattern)
 
 
 def test_a_graph_of_the_editor_is_refused_with_one_sentence(server: ComfyServer, folder: Path):
     shutil.copyfile(ROOT / "example_workflows" / "talking_picture.json", graph_file(folder))
-
     assert_sentence(run(command(folder, server.url), folder), r"is no graph in the API format: export it")
 
 
@@ -310,16 +313,13 @@ def test_a_redirected_address_and_a_graph_with_a_byte_order_mark_will_do(server:
 
     with leading_to(server.url) as url:
         made = run(command(folder, url), folder)
-
     assert made.returncode == 0, made.stderr
     assert_is_the_video(folder / "made here" / "talk.mp4", folder)
 
 
 def test_a_server_that_is_not_there_is_one_sentence_at_once(folder: Path):
     started = time.monotonic()
-
     ended = run(command(folder, "http://127.0.0.1:9"), folder)
-
     assert_sentence(ended, r"^No ComfyUI answers at http://127\.0\.0\.1:9 .*: start it, or check the address\.$")
     assert time.monotonic() - started < 30
 

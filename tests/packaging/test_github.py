@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 import yaml
 from environment import ROOT
 
+from ..support.conditions import wait_until
 from ..support.registry import tracked_files
 
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -57,6 +62,41 @@ def test_every_workflow_that_a_job_uses_is_in_the_repository():
 def test_the_script_that_github_runs_may_be_run():
     listed = subprocess.run(["git", "ls-files", "-s", ".ci/run"], cwd=ROOT, capture_output=True, check=True, text=True)
     assert listed.stdout.startswith("100755 ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_after_ctrl_c_the_tests_have_the_time_to_end_their_servers(tmp_path: Path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    tests = f"""
+import pathlib, time
+try:
+    pathlib.Path({str(begun)!r}).touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # longer than subprocess.run would wait
+    pathlib.Path({str(ended)!r}).touch()
+"""
+    runner = ROOT / "tests" / "run.py"
+    code = f"""
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background ignores it
+runpy.run_path({str(runner)!r})["run_to_its_end"]({[sys.executable, "-c", tests]!r})
+"""
+    running = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    wait_until(begun.exists, 30)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(30) == 0
+    assert ended.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+@pytest.mark.parametrize("knows", [True, False])
+def test_pytest_is_started_as_the_python_of_the_environment_can(tmp_path: Path, knows: bool):
+    python = tmp_path / "python"  # stands in for 3.10, which does not know -P
+    python.write_text(f"#!/bin/sh\nexit {0 if knows else 2}\n")
+    python.chmod(0o755)
+    command = runpy.run_path(str(ROOT / "tests" / "run.py"))["pytest_command"](python)
+    assert command == ([str(python), "-P", "-m", "pytest"] if knows else [str(tmp_path / "pytest")])
 
 
 def test_every_supported_python_is_tested(project: dict[str, Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,6 +209,7 @@ def test_a_graph_without_infinitetalk_is_refused_with_a_sentence(tmp_path: Path)
     old = tmp_path / "old.json"
     old.write_text(json.dumps(wrapper()), encoding="utf-8")
     command = [sys.executable, ROOT / "tools" / "migrate.py", old, tmp_path / "new.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "umt5" in done.stdout
+    small_console = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=small_console)
+    assert "umt5_xxl_\\u2026" in done.stdout
     assert json.loads((tmp_path / "new.json").read_text(encoding="utf-8")) == migrate(wrapper())[0]

@@ -182,7 +182,8 @@ SVT_AV1 = Encoder(
 AOM_AV1 = Encoder(
     "libaom-av1",
     "yuv420p",
-    lambda crf: ("-cpu-used", "6", "-row-mt", "1", "-crf", f"{crf}", "-b:v", "0"),
+    # FFmpeg 4 takes this encoder for experimental, which -strict -2 allows.
+    lambda crf: ("-cpu-used", "6", "-row-mt", "1", "-crf", f"{crf}", "-b:v", "0", "-strict", "-2"),
 )
 VP9 = Encoder(
     "libvpx-vp9",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
-from ..durable import flush_file, flush_folder
+from ..durable import flush_file, flush_folder, patiently
 from .file_name import Target
 
 
@@ -18,12 +19,12 @@ def publish(finished: Path, target: Target) -> Path:
     Raises:
         OSError: the file system refuses.
     """
-    flush_file(finished)
+    patiently(lambda: flush_file(finished))
     counter = target.next_counter()
     while True:
         path = target.path(counter)
         try:
-            _move_without_replacing(finished, path)
+            patiently(partial(_move_without_replacing, finished, path))
         except FileExistsError:
             counter += 1
         else:

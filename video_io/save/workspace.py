@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +23,17 @@ def workspace(folder: Path) -> Iterator[Path]:
     """A hidden folder inside `folder` for files in the making; it is removed at the end, whatever happens.
 
     It lies on the target's own file system, so a finished file moves out of it in one step. What a killed
-    process left behind is removed first, once it is `LEFTOVER_AGE_SECONDS` old.
+    process left behind is removed first, once it is `LEFTOVER_AGE_SECONDS` old. It has the rights of any other folder
+    there, which `tempfile.mkdtemp` would not give it: on Windows the finished file would keep those of a folder for
+    its owner alone (Python 3.12.4 and newer), and a folder that takes no files would be tried for ever.
 
     Raises:
         UserError: `folder` cannot be written to.
     """
     remove_leftovers(folder)
+    path = folder / f"{WORKSPACE_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
-        path = Path(tempfile.mkdtemp(prefix=WORKSPACE_PREFIX, dir=folder))
+        path.mkdir()
     except OSError as error:
         raise UserError(
             f"The folder {folder} cannot be written to ({error.strerror}): make it writable, free some space or "

@@ -323,7 +323,9 @@ def _picture_output(job: _Job) -> list[str]:
     if encoder.stores_rgb:
         filters, tags = f"format={pixel_format},{FRAME_TAGS}", ["-color_range", "pc"]
     else:
-        filters, tags = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}", ["-colorspace", "bt709", "-color_range", "tv"]
+        # The matrix too: FFmpeg 4 does not note it by itself, and its ProRes encoder asks the frames alone.
+        filters = f"{TO_BT709},format={pixel_format},{FRAME_TAGS}:colorspace=bt709"
+        tags = ["-colorspace", "bt709", "-color_range", "tv"]
     arguments = ["-vf", filters, "-c:v", encoder.name, *encoder.arguments(job.settings.crf)]
     return [*arguments, *(encoder.alpha_arguments if job.keeps_alpha else ()), *tags, *ENCODER_TAGS]
 

@@ -103,7 +103,7 @@ class GrowingVideo:
         if self.sound is None:
             return None
         path = temporary_path(store.folder, ".f32")
-        self._open.callback(path.unlink, missing_ok=True)
+        self._open.callback(_delete_sound, path)
         return fit_audio(
             as_source(self.sound),
             path,
@@ -141,6 +141,12 @@ class GrowingVideo:
         if self.path is not None:
             self._show(None)
             self.path.unlink(missing_ok=True)
+
+
+def _delete_sound(path: Path) -> None:
+    """A file that a virus scanner has open (Windows), or a disk that is away, goes with the run."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _never() -> None:

@@ -30,6 +30,8 @@ import time
 import uuid
 from pathlib import Path
 
+from ..durable import flush
+
 BEAT_SECONDS = 5.0
 """Between two signs of life."""
 LOOK_SECONDS = 1.0
@@ -112,7 +114,7 @@ class Lease:
         record = f"{self._name} {self._beats}".ljust(RECORD_BYTES - 1) + "\n"
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.write(self._descriptor, record.encode())
-        os.fsync(self._descriptor)
+        flush(self._descriptor)
 
     def _beat(self) -> None:
         """Show that the holder lives, until it gives the lease up or has lost it."""

@@ -186,7 +186,8 @@ def _new_folder(root: Path, plan: RunPlan) -> Iterator[tuple[Path, FileLock]]:
     except BaseException:
         delete_own_files(folder)
         lock.release(delete=True)
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # a file that is still open, or one that is not ours
+            folder.rmdir()
         raise
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from ...timebase import first_frame_at, samples_of_frames
-from ..durable import flush_folder
+from ..durable import flush_folder, patiently
 from ..read.long_sound import Audio, LongSound
 from ..save.core_formats import core_format
 from ..save.file_name import Target
@@ -212,7 +212,7 @@ class StoredVideo:
             goal = Target(folder=folder, subfolder="", stem="video", suffix=video_format.suffix)
             saved = save_video(StoredFrames(self), self.sound, goal, settings, metadata, check=self._check)
             if isinstance(path, str | os.PathLike):
-                saved.path.replace(path)
+                patiently(lambda: saved.path.replace(path))
                 flush_folder(Path(path).absolute().parent)
             else:
                 with saved.path.open("rb") as file:

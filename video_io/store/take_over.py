@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..durable import crc32_of_file, flush_folder
+from ..durable import crc32_of_file, flush_file, flush_folder
 from .manifest import Manifest, RunSpec, WindowRecord, load_manifest
 from .run_folders import run_folders, state_path, window_path
 from .run_plan import RunPlan
@@ -147,8 +147,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
-        with target.open("rb+") as file:
-            os.fsync(file.fileno())
+        flush_file(target)
 
 
 def is_whole(path: Path, size_bytes: int, crc32: int) -> bool:

@@ -231,6 +231,16 @@ def test_too_little_space_is_said_before_the_work_begins(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_stands_in_the_way_of_clearing_up_is_not_told_in_place_of_the_reason(tmp_path, monkeypatch):
+    def leaves_something(root, plan, manifest):
+        (next(root.iterdir()) / "Thumbs.db").touch()
+        raise UserError("no space")
+
+    monkeypatch.setattr(run_search, "check_disk", leaves_something)
+    with pytest.raises(UserError, match="no space"):
+        open_store(tmp_path, frames=400)
+
+
 def test_only_the_frames_still_to_come_need_space(tmp_path, monkeypatch):
     with open_store(tmp_path, frames=400) as store:
         add_windows(store, 20)

@@ -104,6 +104,19 @@ def test_windows_of_a_former_run_are_in_it_at_once_and_a_finished_video_needs_no
     assert not growing.path.exists()
 
 
+def test_a_sound_that_cannot_be_deleted_now_does_not_stop_the_job(tmp_path, store, monkeypatch):
+    def in_use(path: Path, missing_ok: bool = False, delete=Path.unlink) -> None:
+        if path.suffix == ".f32":
+            raise PermissionError("it is used by another process")
+        delete(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", in_use)
+    store.append(levels(WINDOW), {})
+    with Shown().growing(tmp_path, sound(4.0)) as growing:
+        growing.follow(store)
+    assert len(content(growing.path)[0]) == WINDOW
+
+
 def test_it_has_the_exact_rate_of_the_run(tmp_path):
     size = {"width": SIDE, "height": SIDE, "frame_rate": Fraction(120_000, 1001), "frames": 80}
     store = FrameStore.open(tmp_path / "runs", "x", resume=True, **size)

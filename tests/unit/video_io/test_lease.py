@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -58,3 +59,11 @@ def test_of_two_holders_never_both_are_told_that_they_lost_it(taken, monkeypatch
     asking.join(60)
     assert told == [True]
     assert not second.is_mine()
+
+
+def test_a_network_disk_without_flushing_has_leases(taken, monkeypatch: pytest.MonkeyPatch):
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "no such call here")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert taken().is_mine()

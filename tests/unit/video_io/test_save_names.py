@@ -11,6 +11,8 @@ import threading
 import pytest
 from evaluation.finished import decode
 from infinitetalk.errors import UserError
+from infinitetalk.video_io import durable
+from infinitetalk.video_io.save import publish as publishing
 from infinitetalk.video_io.save.file_name import make_target
 from infinitetalk.video_io.save.prefix import (
     LONGEST_NAME_BYTES,
@@ -184,6 +186,32 @@ def test_many_savers_at_once_get_a_name_each(tmp_path):
         thread.join()
     assert sorted(path for path, _ in got) == [target.path(counter) for counter in range(1, 17)]
     assert all(path.read_text() == str(number) for path, number in got)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has lists of rights, which are inherited")
+def test_a_file_in_the_making_has_the_rights_that_the_output_folder_gives(tmp_path):
+    (tmp_path / "any").mkdir()
+    with workspace(tmp_path) as folder:
+        assert folder.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+@pytest.mark.parametrize("what", ["flush_file", "_move_without_replacing"])
+def test_a_finished_file_that_a_virus_scanner_has_open_for_a_moment_gets_its_name(tmp_path, monkeypatch, what):
+    # Only Windows lets another program hold a file that is to be renamed: this is what it answers then.
+    monkeypatch.setattr(durable, "OTHERS_BLOCK_FILES", True)
+    monkeypatch.setattr(durable.time, "sleep", lambda seconds: None)
+    answers = [PermissionError(errno.EACCES, "it is used by another process")] * 2
+    real = getattr(publishing, what)
+
+    def scanned(*arguments):
+        if answers:
+            raise answers.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(publishing, what, scanned)
+    (tmp_path / "finished").write_bytes(b"video")
+    assert publish(tmp_path / "finished", make_target("talk", tmp_path, ".mp4")).read_bytes() == b"video"
+    assert answers == []
 
 
 def test_only_old_workspaces_are_removed(tmp_path):
