@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import struct
 import time
 import urllib.error
@@ -20,6 +21,9 @@ Prompt = dict[str, dict[str, Any]]
 
 TEXT_EVENT = 3  # ComfyUI's binary websocket message with progress text for a node
 PIECE_BYTES = 2**20
+CONNECT_SECONDS = 30
+HERE = {"localhost", "127.0.0.1", "::1"}
+"""Names of this machine, to which no proxy leads back."""
 
 
 class ComfyError(RuntimeError):
@@ -89,6 +93,8 @@ class ComfyClient:
         self.url = url.rstrip("/")
         self.id = uuid.uuid4().hex
         self._answer_seconds = answer_seconds
+        proxies = urllib.request.ProxyHandler({} if is_here(url) else None)
+        self._urlopen = urllib.request.build_opener(proxies).open
 
     def get(self, path: str, **query: str) -> Any:
         """GET some JSON."""
@@ -120,12 +126,18 @@ class ComfyClient:
         return f"{stored['subfolder']}/{stored['name']}" if stored.get("subfolder") else stored["name"]
 
     def view(self, file: dict[str, str], target: Path) -> None:
-        """Fetch a file that a history entry names (`filename`, `subfolder`, `type`)."""
+        """Fetch a file that a history entry names (`filename`, `subfolder`, `type`).
+
+        Raises:
+            NoAnswerError: the server breaks off before the end.
+        """
         wanted = {key: file[key] for key in ("filename", "subfolder", "type")}
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._open("/view", query=wanted) as answer, target.open("wb") as opened:
             while piece := self._answered(lambda: answer.read(PIECE_BYTES)):
                 opened.write(piece)
+            if answer.length:  # Python tells of it only where all is read at once
+                raise NoAnswerError(f"The ComfyUI at {self.url} broke off {answer.length} bytes before the end.")
 
     def submit(self, prompt: Prompt, extra_data: dict[str, Any] | None = None) -> str:
         """Queue a prompt; returns its id.
@@ -165,6 +177,11 @@ class ComfyClient:
         """Stop what is running."""
         self.post("/interrupt")
 
+    def stop(self, prompt_id: str) -> None:
+        """Stop one job, whether it waits or runs, and nobody else's."""
+        self.post("/queue", {"delete": [prompt_id]})
+        self.post("/interrupt", {"prompt_id": prompt_id})
+
     def connect(self) -> Connection:
         """Open the websocket; a context manager. Open it before you queue, so that no event is missed."""
         return Connection(self.url, self.id)
@@ -184,7 +201,7 @@ class ComfyClient:
         def send() -> http.client.HTTPResponse:
             request = urllib.request.Request(address, data=data, headers={"Content-Type": content_type})
             try:
-                return urllib.request.urlopen(request, **seconds)
+                return self._urlopen(request, **seconds)
             except urllib.error.HTTPError as error:
                 raise ComfyError(_describe(error.read()) or f"{path}: the server answered {error.code}.") from error
 
@@ -213,7 +230,8 @@ class Connection:
         scheme, rest = url.split("://", 1)
         address = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={client_id}"
         try:
-            self._socket = websocket.create_connection(address, timeout=30)
+            direct = {"socket": _dialed(url)} if scheme == "http" and is_here(url) else {}  # past any proxy
+            self._socket = websocket.create_connection(address, timeout=CONNECT_SECONDS, **direct)
         except (OSError, websocket.WebSocketException) as error:
             raise NoAnswerError(f"No ComfyUI answers at {url} ({error}): start it or check the address.") from error
         self.heard = time.monotonic()
@@ -261,6 +279,16 @@ class Connection:
             raise NoAnswerError("The server closed the connection: see its log.")
         self.heard = time.monotonic()
         return _parse(message)
+
+
+def is_here(url: str) -> bool:
+    """Whether a server's address is this machine's."""
+    return urllib.parse.urlsplit(url).hostname in HERE
+
+
+def _dialed(url: str) -> socket.socket:
+    parts = urllib.parse.urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_SECONDS)
 
 
 def _parse(message: str | bytes) -> Event | None:

@@ -136,11 +136,12 @@ class ComfyServer:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads back to this machine
         while time.monotonic() < deadline:
             if not self.is_running():
                 raise SetupError(f"ComfyUI ended while starting; its log ({self.log_file}) ends with:\n{self._tail()}")
             with contextlib.suppress(urllib.error.URLError, OSError):
-                urllib.request.urlopen(f"{self.url}/system_stats", timeout=5).close()
+                direct.open(f"{self.url}/system_stats", timeout=5).close()
                 return
             time.sleep(0.2)
         raise SetupError(

@@ -142,7 +142,7 @@ def _run_on(url: str, options: argparse.Namespace, target: Path) -> None:
                 result.events.append(event)
                 shown.update(event)
         except BaseException:
-            client.interrupt()
+            client.stop(result.prompt_id)
             raise
         finally:
             shown.end()

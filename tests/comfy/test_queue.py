@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from comfy_client import ComfyClient, JobResult
 from evaluation import finished
 from talking_picture import find_node, inputs_of
@@ -34,19 +35,32 @@ def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyC
     next_job = jobs.small_prompt(client, picture, short_sound)
 
     with client.connect() as connection:
-        stopped, after = JobResult(client.submit(long_job)), JobResult(client.submit(next_job))
+        stopped, waiting, after = (JobResult(client.submit(job)) for job in (long_job, next_job, next_job))
         for event in connection.events_of(stopped.prompt_id):
             stopped.events.append(event)
             steps = len(jobs.sampler_progress(long_job, stopped.events))
             if event.kind == "progress" and steps == 3:
-                client.interrupt()
+                client.stop(waiting.prompt_id)  # which leaves the one that runs alone
+            if event.kind == "progress" and steps == 6:
+                client.stop(stopped.prompt_id)
                 asked = time.monotonic()
         after.events = list(connection.events_of(after.prompt_id))
 
     late = [e for e in jobs.sampler_progress(long_job, stopped.events) if e.seconds > asked]
     assert stopped.interrupted
     assert len(late) <= 1
+    assert client.get(f"/history/{waiting.prompt_id}") == {}
     assert len(finished.decode(finished.saved_file(next_job, client.finish(after).history)).frames) == 8
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_a_server_of_this_machine(
+    client: ComfyClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("no_proxy", "")
+    behind = ComfyClient(client.url)
+    with behind.connect():
+        assert "queue_running" in behind.get("/queue")
 
 
 def test_history_names_the_file_for_the_graph_editor_and_for_api_clients(

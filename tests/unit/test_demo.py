@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cartoon_models
@@ -107,20 +108,38 @@ def test_an_old_python_is_named_before_anything_is_downloaded(
         prepare()
 
 
-def test_a_web_page_in_place_of_comfyui_is_no_answer():
+@contextlib.contextmanager
+def answering(body: bytes, announced: int) -> Iterator[ComfyClient]:
+    """A client of something that is no ComfyUI: it answers one request so, and says how many bytes that is."""
+
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
+            self.send_header("Content-Length", str(announced))
             self.end_headers()
-            self.wfile.write(b"<html>Welcome</html>")
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as listener:
         threading.Thread(target=listener.handle_request, daemon=True).start()
-        with pytest.raises(NoAnswerError, match=r"^No ComfyUI answers at http://127\.0\.0\.1:\d+ "):
-            ComfyClient(f"http://127.0.0.1:{listener.server_address[1]}").get("/queue")
+        yield ComfyClient(f"http://127.0.0.1:{listener.server_address[1]}")
+
+
+def test_a_web_page_in_place_of_comfyui_is_no_answer():
+    page = b"<html>Welcome</html>"
+    with (
+        answering(page, len(page)) as client,
+        pytest.raises(NoAnswerError, match=r"^No ComfyUI answers at http://127\.0\.0\.1:\d+ "),
+    ):
+        client.get("/queue")
+
+
+def test_a_file_that_breaks_off_is_not_taken_for_whole(tmp_path: Path):
+    named = {"filename": "x.mp4", "subfolder": "", "type": "output"}
+    with answering(bytes(1000), 5000) as client, pytest.raises(NoAnswerError, match="broke off 4000 bytes before the"):
+        client.view(named, tmp_path / "x.mp4")
 
 
 def test_comfyui_path_without_comfyui_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
