@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,8 +14,6 @@ from ..errors import UserError
 from ..spool import release
 from ..video_io.read.audio_source import as_float32
 from ..video_io.read.long_sound import Audio, LongSound
-
-log = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 1 << 20  # samples of one channel that are worked on at a time
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; telephones take 8,000, the fastest sound cards 384,000
@@ -32,6 +29,8 @@ class AudioClip:
 
     held: Tensor | LongSound
     sample_rate: int
+    notes: tuple[str, ...] = ()
+    """Sentences for a person on what is left out."""
 
     @classmethod
     def from_audio(cls, audio: Any, name: str) -> AudioClip:
@@ -47,9 +46,9 @@ class AudioClip:
         if isinstance(audio, LongSound):
             return cls(audio, audio.sample_rate)
         waveform, sample_rate = _waveform_and_sample_rate(audio, name)
-        if waveform.shape[0] > 1:
-            log.info("%s holds a batch of %d sounds: the first one is used.", name, waveform.shape[0])
-        return cls(waveform[0], sample_rate)
+        sounds = waveform.shape[0]
+        notes = (f"{name} holds a batch of {sounds} sounds: the first one is used.",) if sounds > 1 else ()
+        return cls(waveform[0], sample_rate, notes)
 
     @property
     def samples(self) -> Tensor:

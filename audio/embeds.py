@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, combinations
 from pathlib import Path
 
 import torch
@@ -70,6 +70,12 @@ class AudioEmbeds:
     def frame_rate(self) -> Fraction:
         """Exact frames per second."""
         return exact_frame_rate(self.fps)
+
+    @property
+    def same_voices(self) -> tuple[int, int] | None:
+        """Numbers of the first two voices that say the same at the same time, counted from 1."""
+        pairs = combinations(enumerate(self.digests, 1), 2)
+        return next(((first, second) for (first, one), (second, other) in pairs if one == other), None)
 
 
 def embed_voices(

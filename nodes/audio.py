@@ -285,9 +285,10 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
         from ..audio.soundtrack import with_soundtrack
 
         inputs = {f"audio_{i}": a for i, a in enumerate((audio_1, audio_2, audio_3, audio_4), 1) if a is not None}
+        voices = [AudioClip.from_audio(a, name) for name, a in inputs.items()]
         embeds = embed_voices(
             wav2vec,
-            [AudioClip.from_audio(a, name) for name, a in inputs.items()],
+            voices,
             combine=combine,
             normalize_loudness=normalize_loudness,
             frame_rate=exact_frame_rate(fps),
@@ -295,12 +296,24 @@ class InfiniteTalkAudioEmbeds(CheckedNode):
             progress=progress_callback(),
             folder=temp_folder(),
         )
-        notes: list[str] = []
+        notes = [note for voice in voices for note in voice.notes] + _same_voices(embeds, list(inputs))
         if soundtrack is not None:
             clip = AudioClip.from_audio(soundtrack, "soundtrack")
-            embeds, notes = with_soundtrack(embeds, clip, temp_folder())
+            embeds, misfits = with_soundtrack(embeds, clip, temp_folder())
+            notes += [*clip.notes, *misfits]
         facts = _embeds_facts(embeds, notes)
         return io.NodeOutput(embeds, embeds.sound, embeds.frames, embeds.fps, ui={"text": [facts]})
+
+
+def _same_voices(embeds: AudioEmbeds, inputs: list[str]) -> list[str]:
+    """What to say of one sound as two voices: a node that has split a recording may be bypassed."""
+    if embeds.same_voices is None:
+        return []
+    one, other = (inputs[number - 1] for number in embeds.same_voices)
+    return [
+        f"{one} and {other} are the same sound, so both speakers say all of it: connect a voice for each (Split "
+        "Speakers makes them of one recording, unless it is bypassed)."
+    ]
 
 
 def _embeds_facts(embeds: AudioEmbeds, notes: list[str]) -> str:

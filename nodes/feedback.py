@@ -13,6 +13,9 @@ from ..errors import plain_lines, plain_text
 
 log = logging.getLogger(__name__)
 
+AS_TEXT = str.maketrans("<>", "‹›")
+"""Editors show what is written on a node as HTML, and a file can be called by any."""
+
 
 def say(node_id: str | None, text: str) -> None:
     """Write a sentence on a node and into the log."""
@@ -21,9 +24,19 @@ def say(node_id: str | None, text: str) -> None:
 
 
 def show_text(node_id: str | None, text: str) -> None:
-    """Write on a node; where the graph runs without a server there is nobody to read it."""
-    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.send_progress_text(plain_lines(text), node_id)
+    """Write on a node, for the client that has queued the job."""
+    server = server_of_client()
+    if node_id is not None and server is not None:
+        server.send_progress_text(plain_lines(text).translate(AS_TEXT), node_id, server.client_id)
+
+
+def server_of_client() -> PromptServer | None:
+    """The server, where a client has queued the running job and can be told: in other graphs an id is another node.
+
+    None where nobody has said who he is, or where the graph runs without a server.
+    """
+    server = getattr(PromptServer, "instance", None)
+    return None if server is None or server.client_id is None else server
 
 
 def progress_callback() -> Callable[[int, int], None]:

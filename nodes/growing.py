@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
-from server import PromptServer
 
 from ..video_io.read.long_sound import Audio
 from ..video_io.store.growing_video import GrowingVideo
+from .feedback import server_of_client
 
 SUBFOLDER = "InfiniteTalk"
 EVENT = "infinitetalk.growing_video"
@@ -20,7 +20,7 @@ def growing_video_on(node_id: str | None, sound: Audio | None, say: Callable[[st
     """The video of a node, shown in the editor that has queued the job."""
 
     def show(path: Path | None) -> None:
-        server = getattr(PromptServer, "instance", None)
+        server = server_of_client()
         if server is None or node_id is None:
             return
         file = path and {"filename": path.name, "subfolder": SUBFOLDER, "type": "output"}

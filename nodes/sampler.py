@@ -18,6 +18,7 @@ from ..errors import UserError
 from .checked import CheckedNode
 from .feedback import say
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
+from .takers import is_taken
 from .validation import refusal
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class InfiniteTalkSampler(CheckedNode):
         share = Share(job) if wanted_part is None else Share(job, wanted_part.of(job.windows))
         tell_scenes(share, wanted_part, say_here)
         if not share.own:
-            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None), 0)
+            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None), 0, ui={"text": facts})
         sound = share.sound_of(audio_embeds.sound if audio is None else audio)
         with growing_video_on(node_id, sound, say_here) if growing_video else nullcontext() as growing:
             store = sample_to_disk(
@@ -173,14 +174,9 @@ def _check_size(resolution: Resolution, height: int, width: int) -> None:
 def image_is_wanted(prompt: dict[str, Any], node_id: str | None) -> bool:
     """Whether any node of an API prompt takes the sampler's IMAGE output.
 
-    Nodes for loops put copies of a sampler into the graph while it runs, which the prompt does not know: who takes
-    theirs cannot be seen, so they make it.
+    Who takes that of a sampler which the prompt does not know cannot be seen, so it is made.
     """
-    return node_id not in prompt or any(
-        isinstance(value, list) and value[:2] == [node_id, IMAGE_OUTPUT]
-        for node in prompt.values()
-        for value in node["inputs"].values()
-    )
+    return node_id not in prompt or is_taken(prompt, node_id, IMAGE_OUTPUT)
 
 
 def _one_source(image: Tensor | None, source_video: Any | None, frame_rate: Fraction) -> FrameSource:

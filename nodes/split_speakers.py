@@ -9,9 +9,11 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.segments import EXAMPLE, parse_segments
+from ..errors import UserError
 from .checked import CheckedNode
 from .folders import temp_folder
 from .sockets import CATEGORY
+from .takers import is_taken
 from .validation import refusal
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class InfiniteTalkSplitSpeakers(CheckedNode):
                     "who", display_name="who", tooltip="Who is on which output, and how long each speaks."
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -73,17 +76,27 @@ class InfiniteTalkSplitSpeakers(CheckedNode):
 
     @classmethod
     def run(cls, audio: dict[str, Any], segments: str, speakers: str = "") -> io.NodeOutput:
-        """Split the recording; an output without a speaker stops who takes it, with a sentence."""
+        """Split the recording; an output without a speaker that is taken is refused.
+
+        Where a loop has put the node into the graph, it stops who takes it: that is only seen by who listens.
+        """
         from ..audio.audio_clip import AudioClip
         from ..audio.split import choose_speakers, split_speakers
 
         recording = AudioClip.from_audio(audio, "audio")
         recording.check_finite("audio")
         found = parse_segments(segments)
-        parts = split_speakers(recording, found, choose_speakers(found, speakers), temp_folder())
+        names = choose_speakers(found, speakers)
+        nobody = range(len(names) + 1, OUTPUTS + 1)
+        for number in nobody:
+            if is_taken(cls.hidden.prompt or {}, cls.hidden.unique_id, number - 1):
+                raise UserError(_nobody(number, names))
+        parts = split_speakers(recording, found, names, temp_folder())
         who = "\n".join(_facts(number, part) for number, part in enumerate(parts, 1))
-        empty = [ExecutionBlocker(_nobody(number, parts)) for number in range(len(parts) + 1, OUTPUTS + 1)]
-        return io.NodeOutput(*(part.sound.to_audio() for part in parts), *empty, who, ui={"text": [who]})
+        empty = [ExecutionBlocker(_nobody(number, names)) for number in nobody]
+        return io.NodeOutput(
+            *(part.sound.to_audio() for part in parts), *empty, who, ui={"text": [*recording.notes, who]}
+        )
 
 
 def _facts(number: int, part: Part) -> str:
@@ -91,6 +104,6 @@ def _facts(number: int, part: Part) -> str:
     return f"audio_{number}: {part.speaker}, {turns}, {part.seconds:.1f} s, from {float(part.turns[0][0]):.1f} s on"
 
 
-def _nobody(number: int, parts: list[Part]) -> str:
-    names = ", ".join(part.speaker for part in parts)
-    return f"Split Speakers has no speaker {number} (there are {len(parts)}: {names}): disconnect its audio_{number}."
+def _nobody(number: int, names: list[str]) -> str:
+    there = f"there are {len(names)}" if len(names) > 1 else "there is 1"
+    return f"Split Speakers has no speaker {number} ({there}: {', '.join(names)}): disconnect its audio_{number}."

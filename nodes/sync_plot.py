@@ -94,10 +94,11 @@ class InfiniteTalkSyncPlot(CheckedNode):
 
         wanted = Box.parse(box)
         source, own_sound = _open(images, video, fps)
+        sound = _sound(own_sound if audio is None else audio)
         dubbed = None if source_video is None else open_video(source_video)[0]
         report = analyze(
             source,
-            _sound(own_sound if audio is None else audio),
+            sound,
             wanted,
             _seams(video),
             shot=dubbed,
@@ -107,7 +108,7 @@ class InfiniteTalkSyncPlot(CheckedNode):
             check=comfy.model_management.throw_exception_if_processing_interrupted,
         )
         verdicts = [report.verdict, *([report.shot.verdict] if report.shot else [])]
-        notes = [*source.notes, *(dubbed.notes if dubbed else [])]
+        notes = [*source.notes, *sound.notes, *(dubbed.notes if dubbed else [])]
         text = "\n".join([*verdicts, *notes])
         say(cls.hidden.unique_id, text)
         return io.NodeOutput(draw(report), ui={"text": [plain_lines(text)]})

@@ -48,9 +48,11 @@ function reportWidget(node) {
 function show(node, output) {
   if (!output?.text) return;
   if (!output.text.length) return remove(node);
-  reportWidget(node).value = output.text.join("\n");
   const [width, height] = node.size;
+  const widget = reportWidget(node);
+  widget.value = output.text.join("\n");
   node.setSize([width, Math.max(height, node.computeSize()[1])]);
+  widget.added = (widget.added ?? 0) + node.size[1] - height;
   node.setDirtyCanvas(true, true);
 }
 
@@ -60,7 +62,8 @@ function remove(node) {
   if (!widget) return;
   widget.onRemove?.();
   node.widgets.splice(node.widgets.indexOf(widget), 1);
-  node.setSize([node.size[0], node.size[1] - HEIGHTS[node.type]]);
+  const [width, height] = node.size;
+  node.setSize([width, Math.max(height - widget.added, node.computeSize()[1])]);
   node.setDirtyCanvas(true, true);
 }
 

@@ -8,6 +8,8 @@ from graph_editor.editor import Editor
 from ..support.conditions import wait_until
 
 SEED_WIDGET = "control_after_generate"  # the editor's own, behind a seed
+SEED_CONTROL = 4
+"""Its place among the sampler's values."""
 SHOWN = {
     "InfiniteTalkSampler": {
         "resolution", "seed", "steps", "text_cfg", "audio_cfg", "shift", "color_correction", "denoise",
@@ -43,6 +45,19 @@ def test_the_canvas_shows_every_input(editor: Editor, node_type: str):
 
     everything = SHOWN[node_type] | FOLDED[node_type]
     assert shown(editor, node_type, at_least=len(everything)) == everything
+
+
+def test_the_seed_of_a_new_sampler_stays_and_that_of_a_saved_one_is_as_it_was(editor: Editor):
+    editor.new()
+    editor.add("InfiniteTalkSampler")
+    graph = editor.graph()
+    values = graph["nodes"][0]["widgets_values"]
+    assert values[SEED_CONTROL] == "fixed", "a job that was stopped would begin from the start"
+    values[SEED_CONTROL] = "randomize"
+
+    editor.load(graph, "saved")
+
+    assert editor.graph()["nodes"][0]["widgets_values"] == values
 
 
 def shown(editor: Editor, node_type: str, *, at_least: int) -> set[str]:

@@ -10,6 +10,10 @@ from graph_editor.editor import Editor
 from graph_editor.small_graph import load, make_small
 
 SMALL = {"width": 64, "height": 48, "steps": 1, "window_frames": 17, "motion_frames": 5}
+TALL = 600
+LOADER = 'app.graph.nodes.find((node) => node.type === "InfiniteTalkModelLoader")'
+MAKE_TALL = f"() => {LOADER}.setSize([{LOADER}.size[0], {TALL}])"
+HEIGHT = f"() => {LOADER}.size[1]"
 INTO_A_SUBGRAPH = """() => {
     const save = app.graph.nodes.find((node) => node.type === "SaveVideoWithAudio");
     app.graph.convertToSubgraph(new Set([save]));
@@ -26,6 +30,7 @@ def test_what_was_true_of_the_last_job_only_leaves_the_nodes(editor: Editor, com
     editor.load(load("talking_picture"), "talking_picture")
     make_small(editor, 0.4, **SMALL)
     nodes = {"InfiniteTalkSampler", "InfiniteTalkModelLoader"}
+    editor.page.evaluate(MAKE_TALL)
     editor.set_widgets("InfiniteTalkModelLoader", model="SoulX-FlashTalk.safetensors")
     editor.run()
     assert nodes <= editor.reports().keys()
@@ -34,6 +39,7 @@ def test_what_was_true_of_the_last_job_only_leaves_the_nodes(editor: Editor, com
     editor.run()
 
     assert nodes.isdisjoint(editor.reports())
+    assert editor.page.evaluate(HEIGHT) == TALL, "a node that had room for the report keeps its size"
 
 
 def test_a_report_in_a_subgraph_is_back_when_its_tab_is_opened_again(editor: Editor):

@@ -84,10 +84,24 @@ def test_segments_that_do_not_fit_are_refused(client, prompt, segments, speakers
     assert said in jobs.refusal(client, prompt)
 
 
-def test_an_output_without_a_speaker_stops_who_takes_it_with_a_sentence(client, prompt):
+def test_an_output_without_a_speaker_that_is_taken_is_refused(client, prompt):
     split(prompt, voices=3)
-    result = client.run(prompt)
-    assert "Split Speakers has no speaker 3 (there are 2: Anna, Ben): disconnect its audio_3." in result.error_message
+    told = jobs.refusal(client, prompt)
+    assert told == "Split Speakers has no speaker 3 (there are 2: Anna, Ben): disconnect its audio_3."
+
+
+def test_one_sound_as_two_voices_and_all_but_the_first_of_a_batch_are_said_on_the_node(client, prompt):
+    loader, node = (find_node(prompt, f"InfiniteTalk{name}") for name in ("Wav2VecLoader", "AudioEmbeds"))
+    embeds = {**prompt[node], "inputs": {**prompt[node]["inputs"], "audio_1": ["two", 0], "audio_2": ["two", 0]}}
+    two = {"class_type": "AnyValue", "inputs": {"value": "audio of two", "named": True}}
+    ends = {"class_type": "AnySink", "inputs": {"value": [node, 2]}}
+
+    result = client.run({loader: prompt[loader], "two": two, node: embeds, "ends": ends})
+
+    first, second, same, *_ = result.outputs[node]["text"][0].splitlines()
+    assert first == "WARNING: audio_1 holds a batch of 2 sounds: the first one is used."
+    assert second == first.replace("audio_1", "audio_2")
+    assert same.startswith("WARNING: audio_1 and audio_2 are the same sound, so both speakers say all of it:")
 
 
 def test_a_soundtrack_that_is_shifted_or_longer_is_said_on_the_node(client, prompt, recording, tmp_path):

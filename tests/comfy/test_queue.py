@@ -29,6 +29,26 @@ def test_progress_counts_every_step_of_every_window(client: ComfyClient, picture
     assert [text.rpartition(",")[0] for text in texts if text.startswith("Window")] == steps
 
 
+def test_only_the_client_that_has_queued_a_job_is_told_what_its_nodes_do(
+    client: ComfyClient, picture: Path, tmp_path: Path
+):
+    prompt = jobs.small_prompt(client, picture, media.write_speech(tmp_path, 1.0), steps=1, growing_video=True)
+    somebody_else = ComfyClient(client.url)
+
+    with somebody_else.connect() as connection:
+        result = client.run(prompt)
+        inputs_of(prompt, "InfiniteTalkSampler")["seed"] = 1
+        nobodys = client.post("/prompt", {"prompt": prompt})["prompt_id"]
+        heard = [""]
+        while heard[-1] != "status" or not client.get(f"/history/{nobodys}"):  # the last is that the queue is empty
+            event = connection.next_event()
+            heard.append(event.kind if event else "")
+
+    told = {"progress_text", "infinitetalk.growing_video"}
+    assert told <= {event.kind for event in result.events}
+    assert told.isdisjoint(heard)
+
+
 def test_an_interrupt_stops_within_one_step_and_the_next_job_runs(client: ComfyClient, picture: Path, tmp_path: Path):
     long_sound, short_sound = media.write_speech(tmp_path, 20), media.write_speech(tmp_path, 0.3)
     long_job = jobs.small_prompt(client, picture, long_sound, steps=20)

@@ -208,4 +208,5 @@ def test_a_part_without_a_scene_is_empty_and_says_so(client, prompt):
     assert find_node(prompt, "SaveVideoWithAudio") not in result.outputs
     texts = said(result, find_node(prompt, "InfiniteTalkSampler"))
     assert any(text.startswith("Part 2 of 2 is empty: of 1 scene") for text in texts)
+    assert result.outputs[find_node(prompt, "InfiniteTalkSampler")]["text"] == [], "a former job's report would stay"
     assert not jobs.sampler_progress(prompt, result.events)

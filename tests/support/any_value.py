@@ -118,6 +118,7 @@ OBJECTS = {
     "boxes of nothing": list,
     "boxes of texts": lambda: [box(x="left")],
     "audio": audio,
+    "audio of two": lambda: {**audio(), "waveform": torch.stack([torch.full((1, 8000), one) for one in (0.1, 0.2)])},
     "audio NaN": lambda: audio(fill=BAD),
     "audio empty": lambda: audio(0),
     "audio without rate": lambda: {"waveform": torch.zeros(1, 1, 800)},

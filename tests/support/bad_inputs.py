@@ -31,7 +31,7 @@ ALLOWED_OBJECTS = {
     "MASK": ("mask", "mask bool", "mask bf16"),
     "VIDEO": ("video", "video bf16"),
     "BOUNDING_BOX": ("boxes",),
-    "AUDIO": ("audio",),
+    "AUDIO": ("audio", "audio of two"),
     "CONDITIONING": ("prompt",),
     "INT": ("tensor",),
 }
