@@ -19,6 +19,11 @@ REACH_SHARE = 1 / 24
 """How far a box may move from one frame to the next, over the longer side."""
 LEARNING = 0.05
 """Share of what is in the box now that goes into what is looked for: faces turn, and light changes."""
+FLAT = 0.01
+"""Standard deviation below which a picture (white is 1), or what is in a box (the picture's own is 1), shows nothing
+that could be followed: black before a fade, a wall that somebody has not come to yet."""
+OUTLIERS = (3, 97)
+"""Percentiles; as much as a mouth may be of a picture."""
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 ShareBox = tuple[float, float, float, float]
@@ -46,8 +51,12 @@ class _Followed:
     def follow(self, luma: np.ndarray) -> None:
         """Go to where the pattern is most alike now: the least squared difference, whatever the light.
 
-        To a part of a pixel, by parabolas through the differences around the least.
+        To a part of a pixel, by parabolas through the differences around the least. Where there has been nothing to
+        look for, the box stays and takes what is in it now.
         """
+        if self.pattern.std() < FLAT:
+            self.pattern = self._between_pixels(luma)
+            return
         reach = max(2, round(max(luma.shape) * REACH_SHARE))
         left, top = round(self.x), round(self.y)
         xs = range(max(0, left - reach), min(luma.shape[1] - self.width, left + reach) + 1)
@@ -94,7 +103,8 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
     """One mask for each frame that covers all boxes, wherever what was in them is then.
 
     Each box is written for the first frame. It goes at most a twenty-fourth of the picture per frame; at a cut it is
-    again where it was written.
+    again where it was written. All frames are looked at with the same contrast, so that a fade changes nothing, and a
+    black one is passed over.
 
     Args:
         source: the video; it is read once, a frame at a time.
@@ -108,9 +118,11 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
     before: np.ndarray | None = None
     for index, frame in enumerate(source.frames()):
         luma, colors = _luma(frame, size), color_histogram(frame, index)
+        contrast = _contrast(luma)
+        luma = luma / contrast if contrast >= FLAT else np.zeros_like(luma)
         if before is None or is_cut(before, colors):
             followed = [_Followed.begun(box, luma) for box in boxes]
-        else:
+        elif contrast >= FLAT:
             for box in followed:
                 box.follow(luma)
         before = colors
@@ -127,6 +139,12 @@ def _luma(frame: Frame, size: tuple[int, int]) -> np.ndarray:
     luma = torch.from_numpy(pixels[..., :3].astype(np.float32) @ LUMA / np.float32(scale))
     small = torch.nn.functional.interpolate(luma[None, None], size=size, mode="area")
     return small[0, 0].numpy().copy()
+
+
+def _contrast(luma: np.ndarray) -> float:
+    """Standard deviation, without the brightest and darkest pixels unless there is nothing else: a mouth opens."""
+    inner = luma.clip(*np.percentile(luma, OUTLIERS)).std()
+    return float(inner if inner >= FLAT else luma.std())
 
 
 def _vertex(errors: np.ndarray, at: int) -> float:

@@ -56,6 +56,14 @@ def test_a_box_stays_on_a_face_that_wanders_talks_and_gets_brighter(eight_bit):
     assert np.ptp(areas) < 0.02 * areas[0]
 
 
+@pytest.mark.parametrize("black", [1, 10])
+def test_a_box_stays_on_a_face_that_fades_in_from_black(black: int):
+    light = np.concatenate([np.zeros(black), np.linspace(0, 1, 25), np.ones(10)])
+    images = video(1) * torch.from_numpy(light).float()[:, None, None, None]
+    masks = list(followed_boxes(ImageFrames((images * 255).round() / 255, Fraction(25)), [BOX]))
+    assert np.abs(centers(masks) - centers(masks)[0]).max() < 2
+
+
 @pytest.mark.parametrize("speed", [0.02, -0.02])
 def test_a_box_follows_what_moves_slower_than_a_pixel_per_frame(speed: float):
     moved = speed * np.arange(500)
