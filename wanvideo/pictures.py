@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -24,6 +24,8 @@ HISTOGRAM_BINS = 8
 """Bins per color channel: 8 × 8 × 8 colors."""
 SAMPLE_GRID = 128
 """Frames are compared by at most this many rows and columns, spread evenly over it."""
+FRAMES_PER_WATCH = 25
+"""Frames of the one pass over a source between two signs of life: half a second at 1080p."""
 FRAMES_ON_THE_WAY = 25
 """What lies nearer ahead is read on the way; the source finds the rest by its number."""
 OVERSHOOT = 0.3
@@ -49,7 +51,14 @@ class Pictures:
     scaled last, of whatever pictures the scenes of a video have, is kept: many scenes may show one large picture.
     """
 
-    def __init__(self, source: FrameSource, frame_rate: Fraction, frames: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        frame_rate: Fraction,
+        frames: int,
+        size: tuple[int, int],
+        watch: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         """Take a source.
 
         Args:
@@ -57,6 +66,8 @@ class Pictures:
             frame_rate: of the video that is made, exact.
             frames: its length.
             size: its height and width.
+            watch: called now and then while a source video is looked through for its cuts, which takes minutes, with
+                frames done and frames in all; may raise to stop.
 
         Raises:
             UserError: the source has another number of channels.
@@ -69,6 +80,7 @@ class Pictures:
         self.size = size
         self._frame_rate = frame_rate
         self._frames = frames
+        self._watch = watch
         self._stream: Iterator[Frame] = iter(())
         self._position = -1
         self._current: Frame | None = None
@@ -146,6 +158,8 @@ class Pictures:
         cuts, keys = [], []
         before: np.ndarray | None = None
         for index, frame in enumerate(self.source.frames()):
+            if self.is_video and index % FRAMES_PER_WATCH == 0:
+                self._watch(index, self.source_indices.stop)
             colors = color_histogram(frame, index)
             if before is not None and is_cut(before, colors):
                 cuts.append(index)

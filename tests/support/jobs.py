@@ -24,7 +24,7 @@ def small_prompt(client: ComfyClient, picture: Path, sound: Path, **sampler: Any
 
 
 def sampler_progress(prompt: Prompt, events: list[Event]) -> list[Event]:
-    """The `progress` events of the sampler: one per step."""
+    """The `progress` events of the sampler: one per step, behind those of looking through a source video."""
     samplers = {name for name, node in prompt.items() if node["class_type"] == "InfiniteTalkSampler"}
     return [event for event in events if event.kind == "progress" and event.data["node"] in samplers]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from .manifest import Manifest, RunSpec, WindowRecord, next_chain_hash
@@ -43,6 +43,9 @@ class RunPlan:
 
     spec: RunSpec
     known_by: WindowKeys | None = None
+    check: Callable[[], None] = field(default=lambda: None, compare=False)
+    """Called before each finished window is read, and a long video has hundreds of gigabytes of them; may raise to
+    stop."""
 
     @cached_property
     def family(self) -> tuple[str, ...]:

@@ -192,6 +192,21 @@ def test_scene_cuts_are_found_and_movement_is_not_one():
     assert pictures(scenes[0]).cuts == []
 
 
+def test_who_looks_through_a_long_source_shows_how_far_and_can_be_stopped():
+    told: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 50:
+            raise InterruptedError
+
+    images = torch.zeros(300, 8, 8, 3)
+    source = Pictures(ImageFrames(images, Fraction(25)), Fraction(25), 200, (16, 16), watch)
+    with pytest.raises(InterruptedError):
+        _ = source.cuts
+    assert told == [(0, 200), (25, 200), (50, 200)]
+
+
 def test_a_flash_shorter_than_a_frame_of_the_video_is_one_cut():
     torch.manual_seed(0)
     images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
