@@ -107,7 +107,7 @@ def test_a_mask_between_the_sampled_pixels_is_not_lost():
     ("masks", "named"),
     [
         (torch.zeros(2, 64, 96), "speaker 1 covers nothing"),
-        (torch.ones(1, 64, 96), "speaker 2 covers nothing"),
+        (torch.ones(1, 64, 96), "one speaker mask covers all of the 96 × 64 video"),
         (torch.ones(3, 64, 96), "3 speaker masks .* but 2 voices"),
         (torch.ones(64, 96), "2 speakers need 2 masks"),
     ],
