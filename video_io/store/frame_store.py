@@ -100,6 +100,11 @@ class FrameStore:
         return self._manifest.spec
 
     @property
+    def video_name(self) -> str:
+        """For files outside of the run: runs lie in several places, and their numbers are given out again."""
+        return f"{self._plan.digest}-{self.folder.name.rpartition('-')[2]}"
+
+    @property
     def windows_done(self) -> int:
         """Windows that are complete; the next one to make has this index."""
         return len(self._manifest.windows)

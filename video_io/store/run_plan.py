@@ -64,6 +64,12 @@ class RunPlan:
             return None
         return self.family if self.known_by.share is None else self.family[self.known_by.share]
 
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that tell one video from another, also where all settings are the same."""
+        windows = " ".join(self.hashes or ())
+        return next_chain_hash(self.spec.first_chain_hash(), f"{self.spec.frames} {windows}")[:16]
+
     def bytes_left(self, windows_done: int, frames_done: int) -> int:
         """Disk that the rest of the run takes when so much of it is there: for its frames, and for its states, of which
         one more than stays is there while a window is written."""
