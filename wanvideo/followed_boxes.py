@@ -11,7 +11,7 @@ import torch
 
 from ..video_io.pixels import to_numpy
 from ..video_io.read.frame_source import Frame, FrameSource
-from .pictures import color_histogram, is_cut
+from .pictures import check_channels, color_histogram, is_cut
 
 SMALL_SIDE = 192
 """Frames are looked at, and masks are made, with at most so many pixels on their longer side."""
@@ -112,7 +112,11 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
 
     Yields:
         float32 `small_size` in 0 … 1.
+
+    Raises:
+        UserError: the source is not in color.
     """
+    check_channels(source)
     size = small_size(source.height, source.width)
     followed: list[_Followed] = []
     before: np.ndarray | None = None

@@ -72,10 +72,7 @@ class Pictures:
         Raises:
             UserError: the source has another number of channels.
         """
-        if source.channels not in (3, 4):
-            raise UserError(
-                f"The image has {source.channels} channel, but 3 (or 4 with transparency) are needed: connect an IMAGE."
-            )
+        check_channels(source)
         self.source = source
         self.size = size
         self._frame_rate = frame_rate
@@ -183,6 +180,18 @@ class Pictures:
             self._position += 1
         self._current = current
         return current
+
+
+def check_channels(source: FrameSource) -> None:
+    """Refuse what is no picture in color.
+
+    Raises:
+        UserError: it has another number of channels.
+    """
+    if source.channels not in (3, 4):
+        raise UserError(
+            f"The image has {source.channels} channel, but 3 (or 4 with transparency) are needed: connect an IMAGE."
+        )
 
 
 def _as_tensor(frame: Frame) -> Tensor:

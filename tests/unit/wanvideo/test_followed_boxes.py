@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from infinitetalk.errors import UserError
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.wanvideo.followed_boxes import followed_boxes, small_size
 from scipy.ndimage import gaussian_filter
@@ -94,6 +95,11 @@ def test_a_box_at_the_edge_of_the_picture_stays_in_it():
     masks = list(followed_boxes(ImageFrames(video(20), Fraction(25)), [(0.9, 0.9, 0.1, 0.1)]))
     areas = [mask.sum() for mask in masks]
     assert min(areas) > 0.5 * areas[0]
+
+
+def test_what_is_no_picture_in_color_gets_a_sentence():
+    with pytest.raises(UserError, match="The image has 1 channel, but 3"):
+        next(followed_boxes(ImageFrames(torch.rand(2, 8, 8, 1), Fraction(25)), [BOX]))
 
 
 def test_large_frames_make_small_masks():
