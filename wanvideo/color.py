@@ -8,7 +8,7 @@ from torch import Tensor
 FLAT_STD = 1e-4
 """A Lab channel that varies less than this over a frame has no shape to stretch, only rounding noise."""
 
-LEAST_CONTRAST = 3.0
+LEAST_CONTRAST = 2.0
 """Standard deviation of lightness, 0 to 100. A reference with less is black before a fade, or a plain color: it has no
 look that a scene could be held to, and all of the scene would become as black."""
 
