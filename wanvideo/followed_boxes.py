@@ -11,7 +11,7 @@ import torch
 
 from ..video_io.pixels import to_numpy
 from ..video_io.read.frame_source import Frame, FrameSource
-from .pictures import check_channels, color_histogram, is_cut
+from .pictures import check_channels, colors_of, is_cut
 
 SMALL_SIDE = 192
 """Frames are looked at, and masks are made, with at most so many pixels on their longer side."""
@@ -121,7 +121,7 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
     followed: list[_Followed] = []
     before: np.ndarray | None = None
     for index, frame in enumerate(source.frames()):
-        luma, colors = _luma(frame, size), color_histogram(frame, index)
+        luma, colors = _luma(frame, size), colors_of(frame, index)
         contrast = _contrast(luma)
         luma = luma / contrast if contrast >= FLAT else np.zeros_like(luma)
         if before is None or is_cut(before, colors):

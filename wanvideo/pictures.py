@@ -20,8 +20,8 @@ from .resolution import cover_and_crop
 if TYPE_CHECKING:
     from ..video_io.read.frame_source import Frame, FrameSource
 
-HISTOGRAM_BINS = 8
-"""Bins per color channel: 8 × 8 × 8 colors."""
+STEP, STEPS = 32, 9
+"""Levels of a color channel (of 256) that are one color, and how many such there are."""
 SAMPLE_GRID = 128
 """Frames are compared by at most this many rows and columns, spread evenly over it."""
 FRAMES_PER_WATCH = 25
@@ -32,6 +32,8 @@ OVERSHOOT = 0.3
 """Beyond 0 … 1. Sharp filters ring by 0.2 at most, at a corner; farther out lies another scale."""
 CUT_DISTANCE = 0.5
 """Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
+LEAST_INSIDE = 1 / 8
+"""Share of a picture that may lie between bars. Less is a light that goes on, or a title, on a plain ground."""
 
 
 @dataclass
@@ -157,7 +159,7 @@ class Pictures:
         for index, frame in enumerate(self.source.frames()):
             if self.is_video and index % FRAMES_PER_WATCH == 0:
                 self._watch(index, self.source_indices.stop)
-            colors = color_histogram(frame, index)
+            colors = colors_of(frame, index)
             if before is not None and is_cut(before, colors):
                 cuts.append(index)
             keys.append(_digest(frame))
@@ -227,13 +229,42 @@ def _sample(frame: Frame, index: int) -> np.ndarray:
 
 
 def is_cut(before: np.ndarray, colors: np.ndarray) -> bool:
-    """Whether a new scene begins between two frames, by their color histograms."""
-    return bool(np.abs(colors - before).sum() / 2 > CUT_DISTANCE)
+    """Whether a new scene begins between two frames, by how many of their pixels have which color (see `colors_of`).
+
+    On both grids of colors: on one alone, a plain wall becomes another color when its light changes by one level.
+    """
+    return all(map(_differ, before, colors))
 
 
-def color_histogram(frame: Frame, index: int) -> np.ndarray:
-    """Share of the pixels of a source's frame in each of 8 × 8 × 8 colors; `[512]`, adds up to 1."""
-    bins = _sample(frame, index)[..., :3].astype(np.int64) * HISTOGRAM_BINS // 256
-    colors = (bins[..., 0] * HISTOGRAM_BINS + bins[..., 1]) * HISTOGRAM_BINS + bins[..., 2]
-    counts = np.bincount(colors.ravel(), minlength=HISTOGRAM_BINS**3)
-    return counts / counts.sum()
+def colors_of(frame: Frame, index: int) -> np.ndarray:
+    """Which color each pixel of an even selection of a source's frame has, of some hundreds: `[2, rows, columns]`.
+
+    Once with the levels of a channel in eight steps, and once with the steps half of one further on.
+    """
+    steps = _sample(frame, index)[..., :3].astype(np.int64) + np.array([0, STEP // 2])[:, None, None, None]
+    red, green, blue = np.moveaxis(steps // STEP, -1, 0)
+    return (red * STEPS + green) * STEPS + blue
+
+
+def _differ(before: np.ndarray, colors: np.ndarray) -> bool:
+    """Whether the colors `[rows, columns]` of two frames are others.
+
+    Bars of one color around both do not count: beside a phone's upright video they are two thirds of the picture.
+    """
+    inside = _inside_of_bars(before, colors)
+    first, second = (np.bincount(part[inside].ravel(), minlength=STEPS**3) for part in (before, colors))
+    return bool(np.abs(first - second).sum() / 2 > CUT_DISTANCE * first.sum())
+
+
+def _inside_of_bars(before: np.ndarray, colors: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns between those at the edges that are of one color, the same in both frames."""
+    rows = _between(before, colors)
+    columns = _between(before[rows].T, colors[rows].T)
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return (rows, columns) if area >= LEAST_INSIDE * colors.size else (slice(None), slice(None))
+
+
+def _between(before: np.ndarray, colors: np.ndarray) -> slice:
+    plain = (np.concatenate([before, colors], axis=1) == before[:, :1]).all(axis=1)
+    lively = np.flatnonzero(~plain)
+    return slice(int(lively[0]), int(lively[-1]) + 1) if len(lively) else slice(0, 0)

@@ -192,6 +192,27 @@ def test_scene_cuts_are_found_and_movement_is_not_one():
     assert pictures(scenes[0]).cuts == []
 
 
+@pytest.mark.parametrize("color", [0.0, 1.0])
+@pytest.mark.parametrize(("rows", "columns"), [(44, 0), (0, 44), (36, 24)])
+def test_cuts_are_found_between_bars_and_a_light_on_a_plain_ground_is_none(color: float, rows: int, columns: int):
+    torch.manual_seed(0)
+    scenes = [torch.rand(1, 64, 64, 3) * 0.3 + low for low in (0.2, 0.6)]
+    images = torch.cat([scene.roll(k, 2) for scene in scenes for k in range(10)])
+    images[:, :rows] = images[:, :, :columns] = color
+    assert pictures(images, frames=20).cuts == [10]
+    images[:] = color
+    images[10:, 30:40, 30:40] = 0.5
+    assert pictures(images, frames=20).cuts == []
+
+
+def test_a_plain_wall_whose_light_flickers_is_no_cut():
+    images = torch.full((20, 64, 64, 3), 224 / 255)
+    images[:, 20:, 16:40] = torch.rand(44, 24, 3)  # somebody who stands before it
+    for level in (223, 218):
+        images[::2, :20] = images[::2, :, 40:] = level / 255
+        assert pictures(images, frames=20).cuts == []
+
+
 def test_who_looks_through_a_long_source_shows_how_far_and_can_be_stopped():
     told: list[tuple[int, int]] = []
 
