@@ -11,7 +11,7 @@ import torch
 
 from ..video_io.pixels import to_numpy
 from ..video_io.read.frame_source import Frame, FrameSource
-from .pictures import check_channels, colors_of, is_cut
+from .pictures import Change, Shots, check_channels, colors_of
 
 SMALL_SIDE = 192
 """Frames are looked at, and masks are made, with at most so many pixels on their longer side."""
@@ -22,6 +22,8 @@ LEARNING = 0.05
 FLAT = 0.01
 """Standard deviation below which a picture (white is 1), or what is in a box (the picture's own is 1), shows nothing
 that could be followed: black before a fade, a wall that somebody has not come to yet."""
+FADE = 1.2
+"""Times that the contrast must change to be taken for a fade: a mouth that opens changes it by less."""
 OUTLIERS = (3, 97)
 """Percentiles; as much as a mouth may be of a picture."""
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -119,17 +121,22 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
     check_channels(source)
     size = small_size(source.height, source.width)
     followed: list[_Followed] = []
-    before: np.ndarray | None = None
+    left: list[_Followed] = []  # where they were before the last cut
+    shots = Shots(source.frame_rate)
+    scale = 0.0  # the contrast that is taken for 1
     for index, frame in enumerate(source.frames()):
-        luma, colors = _luma(frame, size), colors_of(frame, index)
+        luma, change = _luma(frame, size), shots.look(colors_of(frame, index))
         contrast = _contrast(luma)
-        luma = luma / contrast if contrast >= FLAT else np.zeros_like(luma)
-        if before is None or is_cut(before, colors):
-            followed = [_Followed.begun(box, luma) for box in boxes]
+        if contrast >= FLAT and not scale / FADE <= contrast <= scale * FADE:
+            scale = contrast
+        luma = luma / scale if contrast >= FLAT else np.zeros_like(luma)
+        if change is Change.BACK:
+            followed = left
+        if index == 0 or change is Change.CUT:
+            left, followed = followed, [_Followed.begun(box, luma) for box in boxes]
         elif contrast >= FLAT:
             for box in followed:
                 box.follow(luma)
-        before = colors
         mask = np.zeros(size, np.float32)
         for box in followed:
             box.draw(mask)

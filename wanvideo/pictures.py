@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ OVERSHOOT = 0.3
 """Beyond 0 … 1. Sharp filters ring by 0.2 at most, at a corner; farther out lies another scale."""
 CUT_DISTANCE = 0.5
 """Share of the pixels that must change their color bin from one frame to the next for a scene cut."""
+FLASH_SECONDS = Fraction(1, 10)
+"""What is back after so long, at the latest, was never away: photographers flash, and frames are damaged."""
 LEAST_INSIDE = 1 / 8
 """Share of a picture that may lie between bars. Less is a light that goes on, or a title, on a plain ground."""
 
@@ -142,7 +145,8 @@ class Pictures:
     def cuts(self) -> list[int]:
         """Frames of the video at which a new scene begins, in order, each once; none for a single picture.
 
-        A source of a higher rate may cut twice, into a flash and out of it, before the video shows its next frame.
+        A source of a higher rate may cut twice, to a white frame and to another shot, before the video shows its next
+        frame.
         """
         return sorted({self._video_frame(index) for index in self._facts[0]})
 
@@ -154,16 +158,18 @@ class Pictures:
     @cached_property
     def _facts(self) -> tuple[list[int], list[bytes]]:
         """One pass over the source, as far as the video needs it: where scenes begin, and a digest of every frame."""
-        cuts, keys = [], []
-        before: np.ndarray | None = None
+        cuts: list[int] = []
+        keys: list[bytes] = []
+        shots = Shots(self.source.frame_rate)
         for index, frame in enumerate(self.source.frames()):
             if self.is_video and index % FRAMES_PER_WATCH == 0:
                 self._watch(index, self.source_indices.stop)
-            colors = colors_of(frame, index)
-            if before is not None and is_cut(before, colors):
+            change = shots.look(colors_of(frame, index))
+            if change is Change.CUT:
                 cuts.append(index)
+            elif change is Change.BACK:
+                cuts.pop()
             keys.append(_digest(frame))
-            before = colors
             if index == self.source_indices[-1]:
                 break
         return cuts, keys
@@ -226,6 +232,38 @@ def _sample(frame: Frame, index: int) -> np.ndarray:
     pixels = _as_tensor(frame[::rows, ::columns])
     _check_pixels(pixels, index)
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+class Change(Enum):
+    """What happens from one frame to the next."""
+
+    NONE = "the shot goes on"
+    CUT = "another one begins"
+    BACK = "the one before the last cut goes on: what was between them was a flash"
+
+
+class Shots:
+    """Tells the shots of a video apart, frame by frame."""
+
+    def __init__(self, frame_rate: Fraction) -> None:
+        self._flash_frames = FLASH_SECONDS * frame_rate
+        self._since_cut = 0
+        self._newest: np.ndarray | None = None
+        self._left: np.ndarray | None = None  # the last frame before the last cut
+
+    def look(self, colors: np.ndarray) -> Change:
+        """At the next frame, see `colors_of`."""
+        before, self._newest = self._newest, colors
+        self._since_cut += 1
+        if before is None or not is_cut(before, colors):
+            return Change.NONE
+        left, self._left = self._left, before
+        was_flash = left is not None and self._since_cut <= self._flash_frames and not is_cut(left, colors)
+        self._since_cut = 0
+        if not was_flash:
+            return Change.CUT
+        self._left = None
+        return Change.BACK
 
 
 def is_cut(before: np.ndarray, colors: np.ndarray) -> bool:

@@ -91,6 +91,14 @@ def test_at_a_cut_the_box_is_where_it_was_written():
     assert np.array_equal(masks[9], masks[0])
 
 
+def test_after_a_flash_the_box_is_where_it_was():
+    images = video(30)
+    images[5] = 1
+    masks = list(followed_boxes(ImageFrames(images, Fraction(25)), [BOX]))
+    expected = path(30) + np.array([60, 40]) + SIDE / 2
+    assert np.abs(np.delete(centers(masks) - expected, 5, axis=0)).max() < 2
+
+
 def test_a_box_at_the_edge_of_the_picture_stays_in_it():
     masks = list(followed_boxes(ImageFrames(video(20), Fraction(25)), [(0.9, 0.9, 0.1, 0.1)]))
     areas = [mask.sum() for mask in masks]

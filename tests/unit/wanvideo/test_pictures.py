@@ -228,11 +228,22 @@ def test_who_looks_through_a_long_source_shows_how_far_and_can_be_stopped():
     assert told == [(0, 200), (25, 200), (50, 200)]
 
 
-def test_a_flash_shorter_than_a_frame_of_the_video_is_one_cut():
+def test_two_cuts_before_the_videos_next_frame_are_one():
     torch.manual_seed(0)
     images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
-    images[25] = 1  # on screen from 0.50 s to 0.52 s, where the video shows its frame 13
+    images[25:] = 1  # white from 0.50 s to 0.52 s, where the video shows its frame 13
+    images[26:] = torch.rand(64, 64, 3) * 0.4 + 0.5
     assert pictures(images, fps=25, rate=50, frames=20).cuts == [13]
+
+
+@pytest.mark.parametrize(
+    ("rate", "flash", "cuts"), [(25, 1, []), (25, 2, []), (25, 3, [20, 23]), (50, 1, []), (8, 1, [63, 66])]
+)
+def test_a_flash_is_no_cut_and_what_lasts_is(rate: int, flash: int, cuts: list[int]):
+    torch.manual_seed(0)
+    images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
+    images[20 : 20 + flash] = 1
+    assert pictures(images, fps=25, rate=rate, frames=100).cuts == cuts
 
 
 def test_each_picture_has_a_key_of_its_own():
