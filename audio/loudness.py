@@ -22,14 +22,14 @@ def integrated_loudness(chunks: Iterable[np.ndarray], sample_rate: int) -> float
     """Integrated loudness in LUFS of a mono sound that comes in `chunks` `[n]`; -inf for silence.
 
     `sample_rate` in Hz must be a multiple of 10. A sound shorter than the meter's 400 ms block, which pyloudnorm
-    refuses, is measured as the one block that it is, over its own length and without gates.
+    refuses, is measured as the one block that it is, over its own length.
     """
     if sample_rate % BINS_PER_SECOND:
         raise ValueError(f"{sample_rate} Hz has no whole number of samples in 100 ms")
     bin_samples = sample_rate // BINS_PER_SECOND
     energy, samples = _bin_energies(chunks, sample_rate, bin_samples)
     if samples < BINS_PER_BLOCK * bin_samples:
-        return _lufs(energy.sum() / max(samples, 1))
+        return _gated(energy.sum(keepdims=True) / max(samples, 1))
     # The last block is rounded to the nearest bin, so it may reach past the end (pyloudnorm's count).
     blocks = int(np.round((samples / sample_rate - 0.4) * BINS_PER_SECOND)) + 1
     energy = np.pad(energy, (0, max(0, blocks + BINS_PER_BLOCK - 1 - len(energy))))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..timebase import samples_of_frames
@@ -18,6 +20,8 @@ from .resampling import resampled
 SAID_OFFSET_SECONDS = 0.010  # a quarter of a frame: what a shifted separator's output has to exceed to be told
 SAID_LENGTH_FRAMES = 1
 REACH_SECONDS = 1.0  # offsets that are looked for, either way
+
+LEAST_HEARD_SECONDS = 0.25  # of voices, to look for them: less, in a test of some frames, is found anywhere or nowhere
 
 COMPARED_RATE = 8000  # Hz: what makes a voice recognizable lies below 4 kHz
 BLOCK = 1 << 15  # samples of the voices that are compared at a time
@@ -39,7 +43,12 @@ def with_soundtrack(
     soundtrack.check_finite("soundtrack")
     voices = AudioClip.from_audio(embeds.sound, "the voices")
     notes = [
-        note for note in (_length_note(embeds, voices, soundtrack), _offset_note(voices, soundtrack, folder)) if note
+        note
+        for note in (
+            _length_note(embeds, voices, soundtrack),
+            _offset_note(voices, soundtrack, folder) if _heard_seconds(embeds) >= LEAST_HEARD_SECONDS else "",
+        )
+        if note
     ]
     cut = soundtrack.cut(
         samples_of_frames(embeds.frames, sample_rate=soundtrack.sample_rate, frame_rate=embeds.frame_rate)
@@ -56,6 +65,11 @@ def _length_note(embeds: AudioEmbeds, voices: AudioClip, soundtrack: AudioClip) 
     if soundtrack.seconds > embeds.frames / embeds.frame_rate + frame:
         return f"{found}: the rest of the soundtrack is left out."
     return ""
+
+
+def _heard_seconds(embeds: AudioEmbeds) -> Fraction:
+    """How long any voice is heard."""
+    return int(torch.stack(embeds.audible).any(dim=0).sum()) / embeds.frame_rate
 
 
 def _offset_note(voices: AudioClip, soundtrack: AudioClip, folder: Path | None) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .checked import CheckedNode
-from .feedback import say
+from .feedback import progress_callback, say
 from .sampler_schema import IMAGE_OUTPUT, NODE_ID, sampler_schema
 from .takers import is_taken
 from .validation import refusal
@@ -133,7 +133,7 @@ class InfiniteTalkSampler(CheckedNode):
             infinitetalk=infinitetalk,
             embeds=audio_embeds,
             vae=with_tiles_if_needed(vae, say_here),
-            pictures=Pictures(source, audio_embeds.frame_rate, audio_embeds.frames, size),
+            pictures=Pictures(source, audio_embeds.frame_rate, audio_embeds.frames, size, progress_callback()),
             settings=SamplerSettings(**settings),
             positive=positive,
             negative=negative,

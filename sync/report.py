@@ -275,7 +275,8 @@ def _agreement(region: Region, track: SoundTrack, max_lag: int, reach: int, trie
 def _sections(agreement: Agreement, track: SoundTrack, frame_rate: Fraction, reach: int) -> list[Section]:
     """Equal stretches of about three seconds, longer ones where there would be too many."""
     opening, loudness = agreement.opening, detrended_signal(track.loudness(), reach)
-    count = min(max(1, round(len(opening) / frame_rate / Fraction(SECTION_SECONDS))), MAX_SECTIONS)
+    seconds = len(opening) / frame_rate
+    count = min(max(1, round(seconds / Fraction(SECTION_SECONDS))), MAX_SECTIONS, len(opening))
     edges = [len(opening) * i // count for i in range(count + 1)]
     sections = []
     for start, stop in pairwise(edges):

@@ -8,6 +8,17 @@ from torch import Tensor
 FLAT_STD = 1e-4
 """A Lab channel that varies less than this over a frame has no shape to stretch, only rounding noise."""
 
+LEAST_CONTRAST = 2.0
+"""Standard deviation of lightness, 0 to 100. A reference with less is black before a fade, or a plain color: it has no
+look that a scene could be held to, and all of the scene would become as black."""
+
+
+def has_a_look(reference: Tensor) -> bool:
+    """Whether colors can be held to a picture `[1, H, W, 3]` in 0 … 1."""
+    from kornia.color import rgb_to_lab  # ComfyUI brings it
+
+    return bool(rgb_to_lab(reference[0].float().movedim(-1, 0))[0].std(correction=0) >= LEAST_CONTRAST)
+
 
 def match_colors(
     frames: Tensor, reference: Tensor, strength: float, device: torch.device | str | None = None

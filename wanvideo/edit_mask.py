@@ -97,7 +97,9 @@ class EditMask:
         mask = self._masks[index]
         if not torch.isfinite(mask).all():
             raise UserError(f"edit_mask holds NaN or infinite pixels (mask {index}): check the node that feeds it.")
-        return hashlib.blake2b(np.ascontiguousarray(to_numpy(mask)).data, digest_size=16).digest()
+        digest = hashlib.blake2b(repr(tuple(mask.shape)).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(to_numpy(mask)).data)
+        return digest.digest()
 
     def _scaled(self, index: int) -> Tensor:
         """Resized as the picture is (cover and crop), with its border."""

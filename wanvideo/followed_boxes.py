@@ -11,7 +11,7 @@ import torch
 
 from ..video_io.pixels import to_numpy
 from ..video_io.read.frame_source import Frame, FrameSource
-from .pictures import color_histogram, is_cut
+from .pictures import Change, Shots, check_channels, colors_of
 
 SMALL_SIDE = 192
 """Frames are looked at, and masks are made, with at most so many pixels on their longer side."""
@@ -19,6 +19,13 @@ REACH_SHARE = 1 / 24
 """How far a box may move from one frame to the next, over the longer side."""
 LEARNING = 0.05
 """Share of what is in the box now that goes into what is looked for: faces turn, and light changes."""
+FLAT = 0.01
+"""Standard deviation below which a picture (white is 1), or what is in a box (the picture's own is 1), shows nothing
+that could be followed: black before a fade, a wall that somebody has not come to yet."""
+FADE = 1.2
+"""Times that the contrast must change to be taken for a fade: a mouth that opens changes it by less."""
+OUTLIERS = (3, 97)
+"""Percentiles; as much as a mouth may be of a picture."""
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 ShareBox = tuple[float, float, float, float]
@@ -46,8 +53,12 @@ class _Followed:
     def follow(self, luma: np.ndarray) -> None:
         """Go to where the pattern is most alike now: the least squared difference, whatever the light.
 
-        To a part of a pixel, by parabolas through the differences around the least.
+        To a part of a pixel, by parabolas through the differences around the least. Where there has been nothing to
+        look for, the box stays and takes what is in it now.
         """
+        if self.pattern.std() < FLAT:
+            self.pattern = self._between_pixels(luma)
+            return
         reach = max(2, round(max(luma.shape) * REACH_SHARE))
         left, top = round(self.x), round(self.y)
         xs = range(max(0, left - reach), min(luma.shape[1] - self.width, left + reach) + 1)
@@ -94,7 +105,8 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
     """One mask for each frame that covers all boxes, wherever what was in them is then.
 
     Each box is written for the first frame. It goes at most a twenty-fourth of the picture per frame; at a cut it is
-    again where it was written.
+    again where it was written. All frames are looked at with the same contrast, so that a fade changes nothing, and a
+    black one is passed over.
 
     Args:
         source: the video; it is read once, a frame at a time.
@@ -102,18 +114,29 @@ def followed_boxes(source: FrameSource, boxes: list[ShareBox]) -> Iterator[np.nd
 
     Yields:
         float32 `small_size` in 0 … 1.
+
+    Raises:
+        UserError: the source is not in color.
     """
+    check_channels(source)
     size = small_size(source.height, source.width)
     followed: list[_Followed] = []
-    before: np.ndarray | None = None
+    left: list[_Followed] = []  # where they were before the last cut
+    shots = Shots(source.frame_rate)
+    scale = 0.0  # the contrast that is taken for 1
     for index, frame in enumerate(source.frames()):
-        luma, colors = _luma(frame, size), color_histogram(frame, index)
-        if before is None or is_cut(before, colors):
-            followed = [_Followed.begun(box, luma) for box in boxes]
-        else:
+        luma, change = _luma(frame, size), shots.look(colors_of(frame, index))
+        contrast = _contrast(luma)
+        if contrast >= FLAT and not scale / FADE <= contrast <= scale * FADE:
+            scale = contrast
+        luma = luma / scale if contrast >= FLAT else np.zeros_like(luma)
+        if change is Change.BACK:
+            followed = left
+        if index == 0 or change is Change.CUT:
+            left, followed = followed, [_Followed.begun(box, luma) for box in boxes]
+        elif contrast >= FLAT:
             for box in followed:
                 box.follow(luma)
-        before = colors
         mask = np.zeros(size, np.float32)
         for box in followed:
             box.draw(mask)
@@ -127,6 +150,12 @@ def _luma(frame: Frame, size: tuple[int, int]) -> np.ndarray:
     luma = torch.from_numpy(pixels[..., :3].astype(np.float32) @ LUMA / np.float32(scale))
     small = torch.nn.functional.interpolate(luma[None, None], size=size, mode="area")
     return small[0, 0].numpy().copy()
+
+
+def _contrast(luma: np.ndarray) -> float:
+    """Standard deviation, without the brightest and darkest pixels unless there is nothing else: a mouth opens."""
+    inner = luma.clip(*np.percentile(luma, OUTLIERS)).std()
+    return float(inner if inner >= FLAT else luma.std())
 
 
 def _vertex(errors: np.ndarray, at: int) -> float:

@@ -101,7 +101,8 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
     """
     if not all_finite(masks.float()):
         raise UserError("The speaker masks hold NaN or infinite numbers: check the node that feeds `speaker_masks`.")
-    if masks.ndim == 3 and len(masks) == 1 and voices == TRAINED_SPEAKERS:
+    is_alone = masks.ndim == 3 and len(masks) == 1 and voices == TRAINED_SPEAKERS
+    if is_alone:
         masks = torch.cat([masks > 0, masks <= 0])
     if masks.ndim == 3 and len(masks) > voices:
         raise UserError(
@@ -128,6 +129,11 @@ def token_masks(masks: Tensor, voices: int, image_size: tuple[int, int], video_s
         if not tokens[speaker].any():
             tokens[speaker] = touched[speaker]
         if not tokens[speaker].any():
+            if is_alone and speaker:
+                raise UserError(
+                    f"The one speaker mask covers all of the {video_size[1]} × {video_size[0]} video, faintly or not, "
+                    "and nothing is left for who does not talk: disconnect it, or paint one face alone."
+                )
             raise UserError(
                 f"The mask of speaker {speaker + 1} covers nothing of the {video_size[1]} × {video_size[0]} video: "
                 "paint or box that speaker's face inside the picture (its edges are cropped to the video's shape)."

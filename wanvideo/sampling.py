@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .color import match_colors
+from .color import has_a_look, match_colors
 from .conditioning import Conditioning, with_window
 from .finite import BASE_MODEL_OVERFLOWS, VAE_OVERFLOWS, refuse_not_finite
 from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
@@ -27,6 +28,8 @@ from .settings import SamplerSettings
 from .source_shot import ShotWindow, SourceShot
 from .voices import Voices
 from .windows import AUDIO_WINDOW, Window, latent_frames
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class WindowLoop:
         self.sigmas = sigmas_for(models.model, settings)
         self._silent: Tensor | None = None
         self._scene: tuple[int, SceneInputs] | None = None
-        self._reference = torch.empty(0)
+        self._reference: Tensor | None = None
 
     def run(self, windows: Iterable[Window], motion: Tensor | None = None) -> Iterator[FinishedWindow]:
         """Sample the windows one by one.
@@ -186,7 +189,7 @@ class WindowLoop:
         latent[:, :, : motion_latents.shape[2]] = motion_latents.to(latent)
         stop_if_interrupted()
         frames = self.models.vae.decode(latent)[0]  # [F, H, W, 3]
-        if self.settings.color_correction:
+        if self._reference is not None:
             device = self.models.model.load_device
             frames = match_colors(frames, self._reference, self.settings.color_correction, device)
         refuse_not_finite(frames, f"The VAE gave, in window {window.index + 1},", VAE_OVERFLOWS)
@@ -203,8 +206,18 @@ class WindowLoop:
         scene = known[1] if known is not None and known[0] == window.scene else self.scenes(window)
         source = None if scene.shot is None else scene.shot.window(window)
         if known is None or known[0] != window.scene:
-            self._scene, self._reference = (window.scene, scene), scene.picture(window.scene)
+            self._scene, self._reference = (window.scene, scene), self._reference_of(window, scene)
         return scene, source
+
+    def _reference_of(self, window: Window, scene: SceneInputs) -> Tensor | None:
+        """The picture to whose colors those of a window's scene are held; None if they are left as they are."""
+        if not self.settings.color_correction:
+            return None
+        reference = scene.picture(window.scene)
+        if has_a_look(reference):
+            return reference
+        log.warning("InfiniteTalk: frame %d is of one color: color_correction leaves its scene as it is", window.scene)
+        return None
 
     def _denoise(self, window: Window, shape: tuple[int, ...], source: ShotWindow | None) -> Tensor:
         """Noise, or a noisy source, to latent: `[1, 16, T, H/8, W/8]`."""

@@ -167,13 +167,16 @@ class Storyboard:
         )
 
     def _with_found_cuts(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """The scenes, and what each shows of a source video from every cut in it on."""
+        """The scenes, and what each shows of a source video from every cut in it on.
+
+        A scene that would go on from where the source cuts begins with that cut: what was before it is another shot.
+        """
         ends = [*(scene.start for scene in scenes[1:]), self.frames]
         return [
             part
             for scene, end in zip(scenes, ends, strict=True)
             for part in (
-                scene,
+                replace(scene, is_cut=True) if scene.start in scene.pictures.cuts else scene,
                 *(
                     replace(scene, start=cut, is_cut=True, wish=None)
                     for cut in scene.pictures.cuts
@@ -208,6 +211,8 @@ def told(scene: Scene, number: int, frame_rate: Fraction) -> str:
         text += f", moved by {seconds - scene.wish.start:+.2f} s into a pause"
     elif scene.wish.snap_to_pause:
         text += f", since there is no pause within {float(REACH_SECONDS):g} s"
+    if scene.is_cut and scene.wish.transition == "continue":
+        text += "; it begins with a cut, as the source video has one there"
     if scene.wish.image is not None and (shown := scene.pictures.size) != (own := scene.pictures.source_size):
         text += f"; its picture of {own[1]} × {own[0]} is scaled and cropped to {shown[1]} × {shown[0]}"
     return text

@@ -59,7 +59,8 @@ def texts(prompt: Prompt, events: list) -> list[str]:
 
 def test_in_the_file_all_pixels_outside_of_the_mask_are_the_sources(client, prompt, frames):
     add_boxes(prompt, BOX)
-    file, _ = finished.run(client, prompt)
+    file, result = finished.run(client, prompt)
+    assert FRAMES in {event.data["max"] for event in jobs.sampler_progress(prompt, result.events)}, "looking for cuts"
     made = finished.decode(file).frames
     assert made.shape == frames.shape
     difference = np.abs(made.astype(int) - frames)

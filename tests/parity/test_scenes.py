@@ -115,3 +115,11 @@ def test_colors_are_those_of_the_scenes_own_picture(job):
     frames = frames_of(story)
     assert float(frames[:8].mean()) == pytest.approx(float(dark.mean()), abs=0.05)
     assert float(frames[8:].mean()) == pytest.approx(float(light.mean()), abs=0.05)
+
+
+def test_a_scene_that_fades_in_from_black_is_not_held_to_black(job):
+    settings = dataclasses.replace(job.settings, color_correction=1.0)
+    black = dataclasses.replace(job, pictures=job.pictures.of_another(torch.zeros(1, 32, 32, 3)))
+    with_it, without = frames_of(dataclasses.replace(black, settings=settings)), frames_of(black)
+    assert torch.equal(with_it, without)
+    assert float(without.mean()) > 0.1

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +66,7 @@ class FrameStore:
         resume: bool,
         window_keys: WindowKeys | None = None,
         limits: RunLimits | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> FrameStore:
         """Go on with a run that was begun, take over what agrees of another one, or begin anew.
 
@@ -80,12 +81,13 @@ class FrameStore:
             window_keys: how the windows are known; then `fingerprint` must not cover what they do. None: the
                 fingerprint covers everything.
             limits: what is kept of runs that are of no use for this job; None clears nothing.
+            check: called while finished windows are read, now and later; may raise to stop.
 
         Raises:
             UserError: the folder cannot be used or the disk has too little space.
         """
         spec = RunSpec(fingerprint=fingerprint, width=width, height=height, frame_rate=frame_rate, frames=frames)
-        plan = RunPlan(spec, window_keys)
+        plan = RunPlan(spec, window_keys, check)
         try:
             folder, lock, manifest = open_run(Path(root), plan, resume=resume, limits=limits)
         except OSError as error:
@@ -96,6 +98,11 @@ class FrameStore:
     def spec(self) -> RunSpec:
         """Size in pixels, frames per second and length in frames of the video."""
         return self._manifest.spec
+
+    @property
+    def video_name(self) -> str:
+        """For files outside of the run: runs lie in several places, and their numbers are given out again."""
+        return f"{self._plan.digest}-{self.folder.name.rpartition('-')[2]}"
 
     @property
     def windows_done(self) -> int:

@@ -92,7 +92,7 @@ class GrowingVideo:
 
     def _start(self, store: FrameStore) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{store.folder.name.replace('run', 'unfinished', 1)}.mp4"
+        path = self.folder / f"unfinished-{store.video_name}.mp4"
         sound = self._sound_on_disk(store)
         arguments = [*_picture(store.spec), *(_sound(sound) if sound else ()), *_fragments(), f"file:{path}"]
         self._ffmpeg = self._open.enter_context(FfmpegProcess(find_ffmpeg(), arguments))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from .manifest import Manifest, RunSpec, WindowRecord, next_chain_hash
@@ -43,6 +43,9 @@ class RunPlan:
 
     spec: RunSpec
     known_by: WindowKeys | None = None
+    check: Callable[[], None] = field(default=lambda: None, compare=False)
+    """Called before each finished window is read, and a long video has hundreds of gigabytes of them; may raise to
+    stop."""
 
     @cached_property
     def family(self) -> tuple[str, ...]:
@@ -60,6 +63,12 @@ class RunPlan:
         if self.known_by is None:
             return None
         return self.family if self.known_by.share is None else self.family[self.known_by.share]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that tell one video from another, also where all settings are the same."""
+        windows = " ".join(self.hashes or ())
+        return next_chain_hash(self.spec.first_chain_hash(), f"{self.spec.frames} {windows}")[:16]
 
     def bytes_left(self, windows_done: int, frames_done: int) -> int:
         """Disk that the rest of the run takes when so much of it is there: for its frames, and for its states, of which

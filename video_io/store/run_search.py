@@ -103,6 +103,7 @@ def good_windows(folder: Path, manifest: Manifest, plan: RunPlan) -> int:
     """How many windows at the beginning are whole and can be gone on from. Reads every file once."""
     good = 0
     for window, record in enumerate(manifest.windows):
+        plan.check()
         size_bytes = record.frames * manifest.spec.frame_bytes
         if not is_whole(window_path(folder, window), size_bytes, record.crc32):
             break

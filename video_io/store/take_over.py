@@ -68,6 +68,7 @@ def take_over(root: Path, folder: Path, plan: RunPlan, manifest: Manifest, stran
     while stretch := _stretch(plan, manifest, found):
         records = []
         for window, places in enumerate(stretch, begin):
+            plan.check()
             record = _take(folder, window, places, manifest.spec)
             if record is None:
                 break  # a file is damaged or gone, and not among the places any more: look again

@@ -19,7 +19,7 @@ from ...video_io.store.environment import run_limits
 from ...video_io.store.frame_store import FrameStore
 from ...video_io.store.growing_video import GrowingVideo
 from ..model.vae_tiles import is_out_of_memory
-from ..sampling import FinishedWindow, Observer, WindowLoop
+from ..sampling import FinishedWindow, Observer, WindowLoop, stop_if_interrupted
 from .fingerprint import job_fingerprint
 from .share import Share
 
@@ -65,6 +65,7 @@ def sample_to_disk(
         resume=resume,
         window_keys=share.keys(),
         limits=run_limits(),
+        check=stop_if_interrupted,
     ) as store:
         done, total = store.windows_done, len(share.own)
         if done:

@@ -189,6 +189,14 @@ def test_a_sound_shorter_than_the_meters_block_is_normalized_too(encoder: Wav2Ve
     assert torch.allclose(loud, quiet, atol=1e-3)
 
 
+@pytest.mark.parametrize("seconds", [0.04, 0.36, 0.4])
+def test_the_noise_of_a_room_before_the_first_word_is_no_speech(encoder: Wav2VecEncoder, seconds: float) -> None:
+    hiss, frames = noise(16_000, 16_000, level=2e-4), round(seconds * 25)  # -79 dBFS
+    embeds, as_it_is = (embed_voices(encoder, [hiss], max_frames=frames, normalize_loudness=n) for n in (True, False))
+    assert torch.equal(embeds.features[0], as_it_is.features[0])
+    assert not embeds.audible[0].any()
+
+
 @pytest.mark.parametrize("samples", [1, 2, 100, 399, 400, 641])
 @pytest.mark.parametrize("fps", [8.0, 25.0, 60.0])
 def test_the_shortest_sounds_have_frames(encoder: Wav2VecEncoder, samples: int, fps: float) -> None:

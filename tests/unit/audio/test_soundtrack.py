@@ -98,6 +98,16 @@ def test_a_separators_few_samples_more_or_less_are_not_worth_a_word(embeds: Audi
     assert with_soundtrack(embeds, clip(np.pad(song().samples.T.numpy(), ((0, 1000), (0, 0)))))[1] == []
 
 
+def test_nothing_is_said_where_too_little_is_heard_to_look_for(encoder: Wav2VecEncoder, voice: AudioClip):
+    loud = AudioClip(voice.samples[:, RATE:], RATE)
+    begun = AudioClip(song().samples[:, RATE:], RATE)
+    assert [with_soundtrack(embed_voices(encoder, [loud.cut(n)]), begun.cut(n))[1] for n in (500, 1764, 3528)] == [
+        []
+    ] * 3
+    hiss = AudioClip(torch.rand(1, RATE) * 1e-4, RATE)  # what a separator leaves of the bars before the first word
+    assert with_soundtrack(embed_voices(encoder, [hiss]), song().cut(RATE))[1] == []
+
+
 def test_what_is_no_number_is_refused(embeds: AudioEmbeds):
     broken = song()
     broken.samples[0, RATE] = torch.nan

@@ -228,6 +228,15 @@ def test_the_shortest_video_that_can_be_compared_gives_numbers():
     assert all(np.isfinite(array).all() for array in numbers(report))
 
 
+def test_slides_that_last_longer_than_a_section_have_one_each_at_most():
+    random = torch.Generator().manual_seed(1)
+    report = report_on(
+        torch.rand(MIN_FRAMES, 48, 64, 3, generator=random), {**voice(SECONDS, 1).audio, "sample_rate": 2000}, 0.2
+    )
+    assert len(report.sections) == MIN_FRAMES
+    assert all(section.stop - section.start == 1 for section in report.sections)
+
+
 def test_the_blocks_in_which_cells_are_read_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     images, audio = clip(25, 5)
     whole = report_on(images, audio)

@@ -329,6 +329,31 @@ def test_a_damaged_window_of_another_run_is_not_taken_over(tmp_path):
     assert file.read_bytes() == data
 
 
+def canceled_at(read: int):
+    """A user who presses Cancel while so many finished windows have been read."""
+    counted = iter(range(read))
+
+    def check() -> None:
+        if next(counted, None) is None:
+            raise KeyboardInterrupt
+
+    return check
+
+
+def test_a_job_can_be_canceled_while_finished_windows_are_read(tmp_path):
+    for share in (A, B):
+        with open_share(tmp_path, share) as part:
+            make(part, share)
+    with pytest.raises(KeyboardInterrupt):  # in the middle of those of the parts
+        open_share(tmp_path, check=canceled_at(3))
+    with open_share(tmp_path, check=canceled_at(100)) as whole:
+        assert whole.windows_done == 5
+    with pytest.raises(KeyboardInterrupt):  # in the middle of its own
+        open_share(tmp_path, check=canceled_at(3))
+    with open_share(tmp_path) as again:
+        assert (again.folder, again.windows_done) == (whole.folder, 5)
+
+
 def test_a_scene_that_changed_leaves_the_others_as_they_were(tmp_path):
     with open_share(tmp_path) as whole:
         make(whole, slice(0, 7))

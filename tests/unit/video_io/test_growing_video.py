@@ -13,6 +13,7 @@ import pytest
 import torch
 from infinitetalk.video_io.store.frame_store import FrameStore
 from infinitetalk.video_io.store.growing_video import GrowingVideo
+from infinitetalk.video_io.store.run_plan import WindowKeys
 
 RATE, SIDE, WINDOW = 44100, 64, 25
 HELD_BACK = 6  # frames of an open fragment, at most
@@ -115,6 +116,20 @@ def test_a_sound_that_cannot_be_deleted_now_does_not_stop_the_job(tmp_path, stor
     with Shown().growing(tmp_path, sound(4.0)) as growing:
         growing.follow(store)
     assert len(content(growing.path)[0]) == WINDOW
+
+
+def test_what_a_stopped_job_has_left_is_no_other_videos(tmp_path):
+    size = {"width": SIDE, "height": SIDE, "frame_rate": Fraction(25), "frames": 4 * WINDOW, "resume": True}
+    paths = []
+    for runs, said in (("runs", "this"), ("other server's runs", "that"), ("runs after they were deleted", "this")):
+        keys = WindowKeys(keys=[f"{said} {window}" for window in range(4)])
+        store = FrameStore.open(tmp_path / runs, "x", window_keys=keys, **size)
+        with store, Shown().growing(tmp_path, None) as growing:
+            store.append(levels(WINDOW), {})
+            growing.follow(store)
+        paths.append(growing.path)
+    assert paths[0] == paths[2] != paths[1]
+    assert paths[1].is_file()
 
 
 def test_it_has_the_exact_rate_of_the_run(tmp_path):

@@ -60,6 +60,8 @@ def test_every_pixel_of_a_mask_counts():
     other = a_box()
     other[0, 95, 3] = 0.01
     assert edit_mask(a_box()).key(0) != edit_mask(other).key(0)
+    left, top = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0], [0.0]]])  # one row of pixels, and one column
+    assert edit_mask(left).key(0) != edit_mask(top).key(0)
 
 
 def test_a_latent_may_change_if_any_of_its_pixels_may_in_any_of_its_frames():

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from infinitetalk.errors import UserError
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.wanvideo.followed_boxes import followed_boxes, small_size
 from scipy.ndimage import gaussian_filter
@@ -56,6 +57,14 @@ def test_a_box_stays_on_a_face_that_wanders_talks_and_gets_brighter(eight_bit):
     assert np.ptp(areas) < 0.02 * areas[0]
 
 
+@pytest.mark.parametrize("black", [1, 10])
+def test_a_box_stays_on_a_face_that_fades_in_from_black(black: int):
+    light = np.concatenate([np.zeros(black), np.linspace(0, 1, 25), np.ones(10)])
+    images = video(1) * torch.from_numpy(light).float()[:, None, None, None]
+    masks = list(followed_boxes(ImageFrames((images * 255).round() / 255, Fraction(25)), [BOX]))
+    assert np.abs(centers(masks) - centers(masks)[0]).max() < 2
+
+
 @pytest.mark.parametrize("speed", [0.02, -0.02])
 def test_a_box_follows_what_moves_slower_than_a_pixel_per_frame(speed: float):
     moved = speed * np.arange(500)
@@ -82,10 +91,23 @@ def test_at_a_cut_the_box_is_where_it_was_written():
     assert np.array_equal(masks[9], masks[0])
 
 
+def test_after_a_flash_the_box_is_where_it_was():
+    images = video(30)
+    images[5] = 1
+    masks = list(followed_boxes(ImageFrames(images, Fraction(25)), [BOX]))
+    expected = path(30) + np.array([60, 40]) + SIDE / 2
+    assert np.abs(np.delete(centers(masks) - expected, 5, axis=0)).max() < 2
+
+
 def test_a_box_at_the_edge_of_the_picture_stays_in_it():
     masks = list(followed_boxes(ImageFrames(video(20), Fraction(25)), [(0.9, 0.9, 0.1, 0.1)]))
     areas = [mask.sum() for mask in masks]
     assert min(areas) > 0.5 * areas[0]
+
+
+def test_what_is_no_picture_in_color_gets_a_sentence():
+    with pytest.raises(UserError, match="The image has 1 channel, but 3"):
+        next(followed_boxes(ImageFrames(torch.rand(2, 8, 8, 1), Fraction(25)), [BOX]))
 
 
 def test_large_frames_make_small_masks():

@@ -107,7 +107,7 @@ def test_a_mask_between_the_sampled_pixels_is_not_lost():
     ("masks", "named"),
     [
         (torch.zeros(2, 64, 96), "speaker 1 covers nothing"),
-        (torch.ones(1, 64, 96), "speaker 2 covers nothing"),
+        (torch.ones(1, 64, 96), "one speaker mask covers all of the 96 × 64 video"),
         (torch.ones(3, 64, 96), "3 speaker masks .* but 2 voices"),
         (torch.ones(64, 96), "2 speakers need 2 masks"),
     ],
@@ -192,11 +192,58 @@ def test_scene_cuts_are_found_and_movement_is_not_one():
     assert pictures(scenes[0]).cuts == []
 
 
-def test_a_flash_shorter_than_a_frame_of_the_video_is_one_cut():
+@pytest.mark.parametrize("color", [0.0, 1.0])
+@pytest.mark.parametrize(("rows", "columns"), [(44, 0), (0, 44), (36, 24)])
+def test_cuts_are_found_between_bars_and_a_light_on_a_plain_ground_is_none(color: float, rows: int, columns: int):
+    torch.manual_seed(0)
+    scenes = [torch.rand(1, 64, 64, 3) * 0.3 + low for low in (0.2, 0.6)]
+    images = torch.cat([scene.roll(k, 2) for scene in scenes for k in range(10)])
+    images[:, :rows] = images[:, :, :columns] = color
+    assert pictures(images, frames=20).cuts == [10]
+    images[:] = color
+    images[10:, 30:40, 30:40] = 0.5
+    assert pictures(images, frames=20).cuts == []
+
+
+def test_a_plain_wall_whose_light_flickers_is_no_cut():
+    images = torch.full((20, 64, 64, 3), 224 / 255)
+    images[:, 20:, 16:40] = torch.rand(44, 24, 3)  # somebody who stands before it
+    for level in (223, 218):
+        images[::2, :20] = images[::2, :, 40:] = level / 255
+        assert pictures(images, frames=20).cuts == []
+
+
+def test_who_looks_through_a_long_source_shows_how_far_and_can_be_stopped():
+    told: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 50:
+            raise InterruptedError
+
+    images = torch.zeros(300, 8, 8, 3)
+    source = Pictures(ImageFrames(images, Fraction(25)), Fraction(25), 200, (16, 16), watch)
+    with pytest.raises(InterruptedError):
+        _ = source.cuts
+    assert told == [(0, 200), (25, 200), (50, 200)]
+
+
+def test_two_cuts_before_the_videos_next_frame_are_one():
     torch.manual_seed(0)
     images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
-    images[25] = 1  # on screen from 0.50 s to 0.52 s, where the video shows its frame 13
+    images[25:] = 1  # white from 0.50 s to 0.52 s, where the video shows its frame 13
+    images[26:] = torch.rand(64, 64, 3) * 0.4 + 0.5
     assert pictures(images, fps=25, rate=50, frames=20).cuts == [13]
+
+
+@pytest.mark.parametrize(
+    ("rate", "flash", "cuts"), [(25, 1, []), (25, 2, []), (25, 3, [20, 23]), (50, 1, []), (8, 1, [63, 66])]
+)
+def test_a_flash_is_no_cut_and_what_lasts_is(rate: int, flash: int, cuts: list[int]):
+    torch.manual_seed(0)
+    images = torch.rand(1, 64, 64, 3).expand(40, -1, -1, -1).clone() * 0.4
+    images[20 : 20 + flash] = 1
+    assert pictures(images, fps=25, rate=rate, frames=100).cuts == cuts
 
 
 def test_each_picture_has_a_key_of_its_own():

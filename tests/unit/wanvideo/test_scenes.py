@@ -165,6 +165,15 @@ def test_cuts_of_a_source_video_are_scenes_until_another_picture_is_shown():
     ]  # fmt: skip
 
 
+def test_a_scene_that_would_go_on_where_the_source_video_cuts_begins_with_that_cut():
+    from infinitetalk.wanvideo.scenes import told
+
+    wishes = [{"start": start, "transition": "continue", "snap_to_pause": False} for start in (2.0, 4.0)]
+    scenes = plan(*wishes, pictures=video_with_cuts(50))
+    assert [(scene.start, scene.is_cut) for scene in scenes] == [(0, True), (50, True), (100, False)]
+    assert [told(scene, 2, FPS).endswith("the source video has one there") for scene in scenes[1:]] == [True, False]
+
+
 def test_a_scene_that_goes_on_repeats_the_motion_frames_and_counts_on_from_the_cut():
     windows = plan_windows(120, 17, 5, cuts=[60], continued=[30, 90])
     kept = [window.start + at for window in windows for at in range(window.kept.start, window.kept.stop)]
