@@ -65,9 +65,7 @@ def connect(address: str | None, cpus: int) -> None:
     options: dict[str, Any] = (
         {"address": address} if address else {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     )
-    # A worker's server is on its own machine, to which no proxy of the cluster leads back.
-    no_proxy = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "localhost", "127.0.0.1"]
-    environment = {"env_vars": {"PYTHONPATH": paths, "no_proxy": ",".join(filter(None, no_proxy))}}
+    environment = {"env_vars": {"PYTHONPATH": paths}}
     ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
 
 

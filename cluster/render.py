@@ -252,8 +252,7 @@ class _Followed:
 
     def _cancel(self) -> None:
         with contextlib.suppress(ComfyError):
-            self._client.post("/queue", {"delete": [self._id]})
-            self._client.post("/interrupt", {"prompt_id": self._id})
+            self._client.stop(self._id)
 
 
 def _is_broken(error: ComfyError) -> bool:
