@@ -236,7 +236,8 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
     checkpoint = read_checkpoint(path)
     with torch.device("meta"):
         model = Wav2VecModel(checkpoint.config, ops)
-    wanted = {k: v.shape for k, v in model.state_dict().items()}
+        # Core's own layers have no weights before they are loaded, where it pages them.
+        wanted = {k: v.shape for k, v in Wav2VecModel(checkpoint.config).state_dict().items()}
     for key, shape in wanted.items():
         found = checkpoint.weights.get(key)
         if found is None or found.shape != shape:

@@ -5,11 +5,14 @@ Nobody can look at such videos, but time, memory and the equality of bits do not
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
 import time
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +26,11 @@ from comfy.ldm.wan.vae import WanVAE
 from comfy.model_patcher import ModelPatcher
 from infinitetalk.video_io.read.image_frames import ImageFrames
 from infinitetalk.wanvideo.job import TalkingVideoJob
+from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 from infinitetalk.wanvideo.model.modules import InfiniteTalk, InfiniteTalkConfig
 from infinitetalk.wanvideo.pictures import Pictures
 from infinitetalk.wanvideo.settings import SamplerSettings
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 FPS = 25
@@ -115,6 +120,24 @@ def vae(sizes: Sizes) -> Any:
     return comfy.sd.VAE(sd={name: tensor.cpu() for name, tensor in randomized(net).state_dict().items()})
 
 
+def page_weights_as_core_does() -> bool:
+    """Switch on what newer cores' `main.py` does on NVIDIA GPUs ("dynamic VRAM"): weights are paged, from then on.
+
+    Layers that are made by hand afterwards have no weights: models come from files then. `gpu.start_pager` goes first.
+
+    Returns:
+        Whether this core and this device have it.
+    """
+    if importlib.util.find_spec("comfy_aimdo") is None or not hasattr(comfy.model_patcher, "ModelPatcherDynamic"):
+        return False
+    memory, control = (importlib.import_module(name) for name in ("comfy.memory_management", "comfy_aimdo.control"))
+    if device().type != "cuda" or not control.init_devices([(device().index or 0, 0)]):
+        return False
+    comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+    memory.aimdo_enabled = True
+    return True
+
+
 @dataclass(frozen=True)
 class Models:
     """The three models of a job."""
@@ -124,10 +147,27 @@ class Models:
     infinitetalk: ModelPatcher
     vae: Any
 
+    def saved_and_loaded(self, folder: Path) -> Models:
+        """The same models, by core's loader and ours from files in `folder`."""
+        base, talk = folder / "base.safetensors", folder / "infinitetalk.safetensors"
+        save_file(self.base.model.diffusion_model.state_dict(), base)
+        save_file(self.infinitetalk.model.state_dict(), talk)
+        loaded = comfy.sd.load_diffusion_model(str(base)), load_infinitetalk(talk)
+        return Models(self.sizes, *loaded, self.vae)
+
     def job(
-        self, *, voices: int = 1, windows: int = 1, steps: int = 2, size: tuple[int, int] | None = None, **settings: Any
+        self,
+        *,
+        voices: int = 1,
+        windows: int = 1,
+        steps: int = 2,
+        size: tuple[int, int] | None = None,
+        is_dubbing: bool = False,
+        **settings: Any,
     ) -> TalkingVideoJob:
-        """A picture and random embeddings for so many windows; no guidance unless `settings` (the sampler's) say so."""
+        """A picture (a video, to be dubbed) and random embeddings for so many windows; no guidance unless `settings`
+        (the sampler's) say so.
+        """
         sizes, random = self.sizes, torch.Generator().manual_seed(2)
         height, width = size or (sizes.height, sizes.width)
         frames = sizes.window_frames + (windows - 1) * (sizes.window_frames - sizes.motion_frames)
@@ -141,13 +181,13 @@ class Models:
             frame_rate=Fraction(FPS),
             frames=frames,
         )
-        picture = torch.rand(1, height, width, 3, generator=random)
+        images = torch.rand(frames if is_dubbing else 1, height, width, 3, generator=random)
         return TalkingVideoJob(
             model=self.base,
             infinitetalk=self.infinitetalk,
             embeds=embeds,
             vae=self.vae,
-            pictures=Pictures(ImageFrames(picture, Fraction(FPS)), Fraction(FPS), frames, (height, width)),
+            pictures=Pictures(ImageFrames(images, Fraction(FPS)), Fraction(FPS), frames, (height, width)),
             settings=SamplerSettings(
                 seed=5,
                 steps=steps,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 import os
 import sys
@@ -28,14 +29,15 @@ from typing import Any
 import support
 
 CHECKS = (
-    "block", "fingerprint", "windows", "batching", "wav2vec", "compile", "regimes", "fp8", "partial", "720p", "saving",
+    "block", "fingerprint", "windows", "batching", "wav2vec", "compile", "regimes", "dubbing", "fp8", "partial", "720p",
+    "saving", "loaders",
 )  # fmt: skip
 ONE_VOICE_LIMIT, TWO_VOICES_LIMIT, MEMORY_LIMIT = 1.10, 1.13, 1.15
 STEP_LIMIT_SECONDS = 6
 FINGERPRINT_LIMIT_SECONDS = 2
 BLOCK_ROUNDS = 9
 LONG_SOUND_SECONDS = 400
-COMPILED_BLOCKS = 6
+COMPILED_BLOCKS = LOADED_BLOCKS = 6
 """Of the 40: compiling one costs as long as compiling all, and waiting for the others says nothing."""
 PARTIAL_GIB = 14
 """Left of the GPU's memory for a model of 30 GiB."""
@@ -218,6 +220,26 @@ class Checks:
             step = round(watch.step_seconds(0), 2)
             self.report.add(f"window of {name}", bool(frames.isfinite().all()), step_s=step, peak_gib=peak)
 
+    def dubbing(self) -> None:
+        """Two windows of a source video that may change in a quarter of the picture: all else keeps its bits."""
+        import torch
+
+        job = self.models.job(windows=2, is_dubbing=True, denoise=0.6)
+        height, width = job.pictures.size
+        mask = torch.zeros(1, height, width)
+        mask[:, height // 2 :, : width // 2] = 1
+        job = dataclasses.replace(job, edit_mask=mask)
+        self.full_size.reset_peak()
+        frames, watch = self.full_size.run(job)
+        source = torch.stack([job.pictures.at(frame)[0] for frame in range(len(frames))])
+        kept = frames[:, : height // 4].equal(source[:, : height // 4])
+        changed = float((frames - source)[:, height // 2 :, : width // 2].abs().mean())
+        self.report.add(
+            "two windows of a dubbed video", kept and changed > 0 and bool(frames.isfinite().all()),
+            step_s=round(watch.step_seconds(1), 2), encode_s=_rounded(watch.vae["encode"]),
+            decode_s=_rounded(watch.vae["decode"]), peak_gib=round(self.full_size.peak_gib(), 1),
+        )  # fmt: skip
+
     def fp8(self) -> None:
         """A base model whose weights are fp8."""
         import torch
@@ -285,6 +307,29 @@ class Checks:
         slower = beside.step_seconds(0) / alone.step_seconds(0)
         self.report.add("saving beside sampling", bool(saved), step_over_alone=round(slower, 3), files=len(saved))
 
+    def loaders(self) -> None:
+        """Models from files, by core's loader and ours, in the memory management that core's own start would choose.
+
+        It is the last check: there is no way back to unpaged weights.
+        """
+        import comfy.model_management
+
+        comfy.model_management.unload_all_models()
+        made = self.make_models(3 if self.tiny else LOADED_BLOCKS)
+        wanted = [self.full_size.run(made.job(windows=2, voices=voices))[0] for voices in (1, 2)]
+        comfy.model_management.unload_all_models()
+        is_paged = self.full_size.page_weights_as_core_does()
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
+            loaded = made.saved_and_loaded(Path(folder))
+            self.full_size.reset_peak()
+            found = [self.full_size.run(loaded.job(windows=2, voices=voices)) for voices in (1, 2)]
+        self.report.add(
+            "models from files", all(frames.equal(other) for (frames, _), other in zip(found, wanted, strict=True)),
+            dynamic_vram=is_paged, patcher=type(loaded.infinitetalk).__name__,
+            step_s=[round(watch.step_seconds(1), 2) for _, watch in found],
+            peak_gib=round(self.full_size.peak_gib(), 1),
+        )  # fmt: skip
+
     def run(self, chosen: list[str]) -> None:
         """The chosen checks, in the order in which they stand here."""
         methods: dict[str, Callable[[], None]] = {name: getattr(self, _method(name)) for name in CHECKS}
@@ -300,6 +345,12 @@ def _method(check: str) -> str:
 
 def _rounded(seconds: list[float]) -> list[float]:
     return [round(one, 2) for one in seconds]
+
+
+def start_pager() -> None:
+    """Newer cores' library that pages weights is started before their modules are imported, as their `main.py` does."""
+    if importlib.util.find_spec("comfy.memory_management") and importlib.util.find_spec("comfy_aimdo"):
+        importlib.import_module("comfy_aimdo.control").init()
 
 
 def has_gpu_here() -> bool:
@@ -323,6 +374,8 @@ def main() -> int:
         print("No GPU here: small models go through the same checks.")
     with tempfile.TemporaryDirectory() as base:
         support.import_core(Path(base), cpu=not is_gpu)
+        if is_gpu:
+            start_pager()
         support.load_pack()
         import comfy.cli_args
 

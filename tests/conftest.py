@@ -7,6 +7,7 @@ so the root never goes on `sys.path`, the pack is loaded by path under one name.
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -51,8 +52,17 @@ def comfy_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ComfyUI's modules (`comfy`, `folder_paths`, `nodes` ...) importable in this process, on the CPU.
 
     Its folder is `COMFYUI_PATH` or the cached one; models, inputs and outputs are looked for in a new, empty place.
+    With `INFINITETALK_TEST_DEVICE=gpu` it works on the GPU: parity with the reference can be tested there.
     """
-    return in_process.import_core(tmp_path_factory.mktemp("comfyui"))
+    on_gpu = os.environ.get("INFINITETALK_TEST_DEVICE") == "gpu"
+    core = in_process.import_core(tmp_path_factory.mktemp("comfyui"), cpu=not on_gpu)
+    if on_gpu:  # all in float32, as the reference computed
+        import comfy.cli_args
+        import torch
+
+        comfy.cli_args.args.fp32_vae = True
+        torch.backends.cudnn.allow_tf32 = False
+    return core
 
 
 @pytest.fixture(scope="session")

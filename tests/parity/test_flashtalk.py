@@ -63,7 +63,9 @@ def with_given_noise(loop, noise):
     from comfy.k_diffusion.sampling import sample_lcm
 
     drawn = iter(noise[:, 1:].flatten(0, 1).float())
-    loop.sampler = comfy.samplers.KSAMPLER(sample_lcm, {"noise_sampler": lambda *_: next(drawn)[None]})
+    loop.sampler = comfy.samplers.KSAMPLER(
+        sample_lcm, {"noise_sampler": lambda sigma, _: next(drawn)[None].to(sigma.device)}
+    )
     return loop
 
 
@@ -71,16 +73,17 @@ def test_the_forward_behind_the_numbers_is_the_authors(golden_dir, single):
     from reference.wan_forward import WanInFloat64
 
     weights = [load((golden_dir / name).read_bytes()) for name in ("dit.safetensors", "infinitetalk.safetensors")]
+    one = int((single["timesteps"] - 857).abs().argmin())  # the one of several that ships
     velocity = WanInFloat64(weights[0] | weights[1]).velocity(
-        single["latent"].double(), float(single["timesteps"][1]), single["y"][0].double(), single["context"],
+        single["latent"].double(), float(single["timesteps"][one]), single["y"][0].double(), single["context"],
         single["clip_fea"][0], single["audio"][0],
     )  # fmt: skip
-    assert largest_difference(velocity, single["out_cond"][1]) < 5e-5
+    assert largest_difference(velocity, single["out_cond"][one]) < 5e-5
 
 
 def test_simple_with_shift_5_are_flashtalks_timesteps(loop):
     expected = torch.tensor([5 * t / (1 + 4 * t) for t in (1.0, 0.75, 0.5, 0.25, 0.0)])
-    assert torch.allclose(loop.sigmas, expected, atol=1e-6)
+    assert largest_difference(loop.sigmas, expected) < 1e-6
 
 
 def test_three_windows_equal_the_formulas(golden, loop, models):

@@ -16,15 +16,17 @@ def velocity(models, patched, x, timestep, text, audio, reference, two_speakers=
     import comfy.model_management
 
     comfy.model_management.load_models_gpu([patched, models.infinitetalk])
+    where = patched.load_device
     options = {**patched.model_options["transformer_options"], "wrappers": patched.wrappers}
     keywords = {} if audio is None else {"infinitetalk_audio_tokens": audio[None], **(two_speakers or {})}
-    sigma = timestep / 1000
+    keywords = {name: tensor.to(where) for name, tensor in keywords.items()}
+    x, sigma = x.to(where), timestep.to(where) / 1000
     denoised = patched.model.apply_model(
         x[None],
         sigma[None],
-        c_concat=reference["y"],
-        c_crossattn=text,
-        clip_fea=reference["clip_fea"].float(),
+        c_concat=reference["y"].to(where),
+        c_crossattn=text.to(where),
+        clip_fea=reference["clip_fea"].to(where).float(),
         transformer_options=options,
         **keywords,
     )

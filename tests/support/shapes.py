@@ -25,6 +25,6 @@ def check_shape(tensor: Any, axes: str, **sizes: int) -> dict[str, int]:
 
 
 def largest_difference(ours: Any, theirs: Any) -> float:
-    """The largest absolute difference of two tensors, which must have one shape."""
+    """The largest absolute difference of two tensors on any device, which must have one shape."""
     assert ours.shape == theirs.shape, f"{tuple(ours.shape)} is compared with {tuple(theirs.shape)}"
-    return float((ours - theirs).abs().max())
+    return float((ours.cpu() - theirs.cpu()).abs().max())

@@ -11,7 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 import torch
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import UserError, plain_text
 from ...weight_files import count_numbered, refuse_unusable
@@ -62,19 +62,22 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
         refuse_other_bases(path.name, layout)
     origin = origin_of(path, state.metadata, merged)
     config = config_from(path.name, layout)
-    # Shapes first, without numbers: what the file does not hold is never allocated.
-    _check_complete(path.name, layout, InfiniteTalk(config, comfy.ops.manual_cast, device="meta").state_dict())
+    # PyTorch's layers tell what there has to be: core's own have no weights until they are loaded, where it pages them.
+    wanted = InfiniteTalk(config, nn, device="meta").state_dict()
+    _check_complete(path.name, layout, wanted)
     first = dequantized(path.name, state, FIRST_KEY)
     refuse_unusable(path.name, FIRST_KEY, first)
     dtype = first.dtype
     del first
     offload_device = comfy.model_management.unet_offload_device()
-    model = InfiniteTalk(config, comfy.ops.manual_cast, device=offload_device, dtype=dtype)
-    model.origin = origin
-    for key, parameter in model.state_dict().items():  # one by one: a second copy of all would be as large again
+    weights = {}
+    for key in wanted:  # one by one, and taken over as they are: a second copy of all would be as large again
         tensor = dequantized(path.name, state, key)
         refuse_unusable(path.name, key, tensor)
-        parameter.copy_(tensor)
+        weights[key] = tensor.to(offload_device, dtype, copy=True)
+    model = InfiniteTalk(config, comfy.ops.manual_cast, device="meta", dtype=dtype)
+    model.load_state_dict(weights, assign=True)
+    model.origin = origin
     log.info(
         "InfiniteTalk: %s is %s, %d blocks of width %d, %s. %s",
         plain_text(path.name), origin.name, config.blocks, config.dim, dtype, origin.advice,
@@ -83,7 +86,9 @@ def load_infinitetalk(path: Path, *, disable_dynamic: bool = False) -> ModelPatc
     # everything in the old way, and throw these weights out for every VAE decode.
     newest = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)
     patcher = (ModelPatcher if disable_dynamic else newest)(
-        model.eval(), load_device=comfy.model_management.get_torch_device(), offload_device=offload_device
+        model.eval().requires_grad_(False),
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=offload_device,
     )
     patcher.cached_patcher_init = (load_infinitetalk, (path,))  # how core makes a copy for another GPU
     return patcher

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from comfy.ldm.flux.math import apply_rope1
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel, WanSelfAttention
 from torch import Tensor, nn
 
 from .compiled import uncompiled
+
+OVERRIDE_KEY = "optimized_attention_override"
+"""Core's name for a function in the options that is called in place of the attention kernel, which it is given."""
 
 
 def blocks_call_patches(model: WanModel) -> bool:
@@ -48,9 +50,7 @@ def call_with_emulated_patches(executor: Callable[..., Tensor], model: WanModel,
 
 @contextmanager
 def emulated_block_patches(model: WanModel, x: Tensor, options: dict[str, Any]) -> Iterator[None]:
-    """While this is open, `attn1_patch` and `attn2_patch` in `options` are called nearly as newer cores do.
-
-    An `attn1_patch` sees the keys of the first latent frame alone.
+    """While this is open, `attn1_patch` and `attn2_patch` in `options` are called as newer cores do.
 
     Args:
         model: core's `WanModel`.
@@ -95,40 +95,30 @@ def _patch_after_cross_attention(block: WanAttentionBlock, patches: list[Any], o
 
 
 def _show_self_attention(attention: WanSelfAttention, patches: list[Any], options: dict[str, Any]) -> list[Any]:
-    """q and k leave their norms without the rotary embedding, which is added here once more; `o` gets the result.
-
-    Of k only the first latent frame is made, which is all that our patch looks at, and q a frame at a time: these
-    cores' own function needs five times the memory of what it turns.
+    """q and k are read on their way into the attention's kernel, where they have their rotary embedding; `o` gets the
+    result. It is core's own way for those who bring another kernel: who did so before is still asked.
     """
-    seen: dict[str, Any] = {}
+    seen: dict[str, Tensor] = {}
 
-    def see_freqs(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen["freqs"] = inputs[1]
+    def watch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = kwargs.get("transformer_options", {})
+        chosen = given.get(OVERRIDE_KEY)
 
-    def see_q(_: nn.Module, __: Any, q: Tensor) -> None:
-        seen["q"] = q
+        def see(kernel: Callable[..., Tensor], q: Tensor, k: Tensor, *rest: Any, **settings: Any) -> Tensor:
+            seen.update(q=q, k=k)
+            return kernel(q, k, *rest, **settings) if chosen is None else chosen(kernel, q, k, *rest, **settings)
 
-    def see_k(_: nn.Module, __: Any, k: Tensor) -> None:
-        seen["k"] = k
+        return args, {**kwargs, "transformer_options": {**given, OVERRIDE_KEY: see}}
 
     def patch(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        q, k = (seen.pop(name).unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))  # [B, L, heads, d]
-        freqs = seen.pop("freqs")  # [1, L, 1, d/2, 2, 2]
-        _, rows, columns = options["grid_sizes"]
-        frame = rows * columns
-        turned = torch.empty_like(q)
-        for start in range(0, q.shape[1], frame):
-            tokens = slice(start, start + frame)
-            turned[:, tokens] = apply_rope1(q[:, tokens], freqs[:, tokens])
-        k = apply_rope1(k[:, :frame], freqs[:, :frame])
         x = inputs[0]
-        for patch in patches:
-            x = patch({"x": x, "q": turned, "k": k, "transformer_options": options})
+        if seen:  # else somebody's forward has attention of its own
+            q, k = (seen.pop(name).unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))  # [B, L, heads, d]
+            for patch in patches:
+                x = patch({"x": x, "q": q, "k": k, "transformer_options": options})
         return (x,)
 
     return [
-        attention.register_forward_pre_hook(see_freqs),
-        attention.norm_q.register_forward_hook(see_q),
-        attention.norm_k.register_forward_hook(see_k),
+        attention.register_forward_pre_hook(watch, with_kwargs=True),
         attention.o.register_forward_pre_hook(patch),
     ]

@@ -18,8 +18,8 @@ BACKGROUND_COORDINATE = 12.0
 TRAINED_SPEAKERS = len(SLOT_RANGES)
 
 ROPE_BASE = 10000.0
-ROTATED_VALUES = 8 * 2**20
-"""Numbers that are turned at a time: 32 MB of float32, which a GPU's cache about holds."""
+ROTATED_VALUES = 32 * 2**20
+"""Numbers that are turned at a time: 128 MB of float32."""
 MAP_CHUNK_BYTES = 256 * 2**20
 """Memory that one chunk of the attention map may take where no fused kernel keeps it out of memory."""
 MAP_WIDTH = 16
@@ -27,27 +27,32 @@ MAP_WIDTH = 16
 
 
 def rotate(x: Tensor, coordinates: Tensor, heads: int) -> Tensor:
-    """Rotary embedding over one axis, channel pairs interleaved, computed in float32 a piece at a time.
+    """Rotary embedding over one axis, channel pairs interleaved, computed in float32.
+
+    The pairs are turned by core's own function, which is one kernel on newer cores (0.7 ms instead of 2.2 for a 480p
+    window on an H200). Older cores' takes several times the memory of what it turns, so it gets a piece at a time.
 
     Args:
-        x: `[B, ..., L, heads · d]`.
+        x: `[B, L, heads · d]`.
         coordinates: `[B, L]` or `[L]`, any real numbers.
+
+    Returns:
+        `[B, L, heads · d]`.
     """
+    from comfy.ldm.flux.math import apply_rope1  # here alone: the arithmetic around it needs no ComfyUI
+
     head_dim = x.shape[-1] // heads
     exponents = torch.arange(0, head_dim, 2, device=x.device, dtype=torch.float32) / head_dim
-    angles = coordinates.float()[..., None] / ROPE_BASE**exponents  # [..., L, d/2]
-    cos, sin = angles.cos()[..., None, :], angles.sin()[..., None, :]  # [..., L, 1, d/2]
-    turned = torch.empty_like(x)
-    pairs, turned_pairs = (t.unflatten(-1, (heads, head_dim // 2, 2)) for t in (x, turned))
-    length = x.shape[-2]
-    step = max(1, ROTATED_VALUES * length // x.numel())
-    for start in range(0, length, step):
+    angles = coordinates.float().reshape(-1, x.shape[1], 1, 1) / ROPE_BASE**exponents  # [B, L, 1, d/2]
+    cos, sin = angles.cos(), angles.sin()
+    turns = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))  # [B, L, 1, d/2, 2, 2]
+    pairs = x.unflatten(-1, (heads, head_dim))  # [B, L, heads, d]
+    turned = torch.empty_like(pairs)
+    step = max(1, ROTATED_VALUES * x.shape[1] // x.numel())
+    for start in range(0, x.shape[1], step):
         rows = slice(start, start + step)
-        even, odd = pairs[..., rows, :, :, :].unbind(-1)  # [B, ..., rows, heads, d/2]
-        c, s = cos[..., rows, :, :], sin[..., rows, :, :]
-        turned_pairs[..., rows, :, :, 0] = torch.addcmul(even * c, odd, s, value=-1)
-        turned_pairs[..., rows, :, :, 1] = torch.addcmul(odd * c, even, s)
-    return turned
+        turned[:, rows] = apply_rope1(pairs[:, rows], turns[:, rows])
+    return turned.flatten(-2)
 
 
 def key_coordinates(tokens: int, tokens_per_speaker: int, device: torch.device) -> Tensor:
