@@ -98,13 +98,12 @@ class ComfyClient:
 
     def get(self, path: str, **query: str) -> Any:
         """GET some JSON."""
-        answer = self._request(path, query=query)
-        return self._answered(lambda: json.loads(answer))  # something else than ComfyUI answers with a page
+        return self._json(self._request(path, query=query))
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """POST some JSON; returns the JSON answer, None if it is empty."""
         answer = self._request(path, data=json.dumps(body or {}).encode(), content_type="application/json")
-        return json.loads(answer) if answer else None
+        return self._json(answer) if answer else None
 
     def model_choices(self, node: str, input_name: str) -> list[str]:
         """What a node's list offers, empty if the server does not know the node."""
@@ -121,8 +120,9 @@ class ComfyClient:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
         body = head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + file.read_bytes()
         body += f"\r\n--{boundary}--\r\n".encode()
-        answer = self._request("/upload/image", data=body, content_type=f"multipart/form-data; boundary={boundary}")
-        stored = json.loads(answer)
+        stored = self._json(
+            self._request("/upload/image", data=body, content_type=f"multipart/form-data; boundary={boundary}")
+        )
         return f"{stored['subfolder']}/{stored['name']}" if stored.get("subfolder") else stored["name"]
 
     def view(self, file: dict[str, str], target: Path) -> None:
@@ -206,6 +206,10 @@ class ComfyClient:
                 raise ComfyError(_describe(error.read()) or f"{path}: the server answered {error.code}.") from error
 
         return self._answered(send)
+
+    def _json(self, answer: bytes) -> Any:
+        """What the server said; something else than ComfyUI answers with a page."""
+        return self._answered(lambda: json.loads(answer))
 
     def _answered(self, attempt: Callable[[], T]) -> T:
         """What `attempt` gets from the server.

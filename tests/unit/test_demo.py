@@ -119,6 +119,10 @@ def answering(body: bytes, announced: int) -> Iterator[ComfyClient]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -127,13 +131,22 @@ def answering(body: bytes, announced: int) -> Iterator[ComfyClient]:
         yield ComfyClient(f"http://127.0.0.1:{listener.server_address[1]}")
 
 
-def test_a_web_page_in_place_of_comfyui_is_no_answer():
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.get("/queue"),
+        lambda client: client.post("/prompt", {}),
+        lambda client: client.upload(Path(__file__)),
+    ],
+    ids=["get", "post", "upload"],
+)
+def test_a_web_page_in_place_of_comfyui_is_no_answer(ask: Callable[[ComfyClient], object]):
     page = b"<html>Welcome</html>"
     with (
         answering(page, len(page)) as client,
         pytest.raises(NoAnswerError, match=r"^No ComfyUI answers at http://127\.0\.0\.1:\d+ "),
     ):
-        client.get("/queue")
+        ask(client)
 
 
 def test_a_file_that_breaks_off_is_not_taken_for_whole(tmp_path: Path):
