@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from ..support.shapes import largest_difference
+from ..support.two_window_job import make_job, run
 
 
 def lazy(layer: type[torch.nn.Linear]) -> type[torch.nn.Linear]:
@@ -60,6 +62,15 @@ def test_infinitetalk_is_whole(models, golden_dir: Path, paging):
     weights = paged.state_dict()
     assert weights.keys() == plain.state_dict().keys()
     assert all(weights[name].equal(tensor.cpu()) for name, tensor in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("voices", [1, 2])
+def test_a_video_is_the_same(models, golden_dir: Path, voices: int, paging):
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
+
+    talk = load_infinitetalk(golden_dir / "infinitetalk.safetensors")
+    paged = SimpleNamespace(model=models.model, infinitetalk=talk, vae=models.vae)
+    assert run(make_job(paged, voices=voices))[0].equal(run(make_job(models, voices=voices))[0])
 
 
 def test_a_file_that_lacks_a_weight_is_refused(golden_dir: Path, paging, tmp_path: Path):
