@@ -26,7 +26,7 @@ def figures_of(script: str, tmp_path: Path, *options: str) -> dict[str, Any]:
 
 def test_every_check_for_a_gpu_passes_with_small_models(tmp_path: Path):
     checks = figures_of("gpu.py", tmp_path, "--tiny")["checks"]
-    assert len(checks) == 17
+    assert len(checks) == 19
     assert all(check["ok"] for check in checks.values())
 
 
