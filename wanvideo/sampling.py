@@ -22,6 +22,7 @@ from .guidance import NEGATIVE_AUDIO, NEGATIVE_SILENT, TEXT_AUDIO, TEXT_SILENT
 from .guider import InfiniteTalkGuider
 from .keyframe import Keyframe, KeyframeEncoder
 from .model.modules import InfiniteTalk
+from .model.noise_levels import with_own_table
 from .schedule import INFINITETALK_SCHEDULE, infinitetalk_sigmas
 from .seams import without_jump
 from .settings import SamplerSettings
@@ -118,11 +119,13 @@ def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
     A shift that a node before the sampler has set (`ModelSamplingSD3`) is left alone.
     """
     shifted = model.clone()
-    if "model_sampling" not in model.object_patches:
-        current = model.get_model_object("model_sampling")
+    current = model.get_model_object("model_sampling")
+    if "model_sampling" in model.object_patches:
+        sampling = with_own_table(current)
+    else:
         sampling = type(current)(model.model.model_config)
         sampling.set_parameters(shift=shift, multiplier=current.multiplier)
-        shifted.add_object_patch("model_sampling", sampling)
+    shifted.add_object_patch("model_sampling", sampling)
     return shifted
 
 

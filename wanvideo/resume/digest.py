@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from comfy.hooks import Hook, HookKeyframe, HookKeyframeGroup
 from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import ModelSamplingDiscreteFlow
 from torch import Tensor, nn
 
 from ..model.compiled import uncompiled
+from ..model.noise_levels import flow_sigmas
 
 WHOLE_BYTES = 64 * 2**10
 """Weights up to this size are read whole."""
@@ -130,10 +132,15 @@ class Digester:
         originals = {key: saved.weight for key, saved in patcher.backup.items()}
         originals |= getattr(patcher, "backup_buffers", {})
         originals |= {key: saved[0] for key, saved in patcher.hook_backup.items()}
+        own = {id(module) for module in modules.values()}
         for key, original in originals.items():
-            key = key.replace("._orig_mod", "")  # the name inside of a compiled module
-            if key in weights:
-                weights[key] = original
+            # What stands in a module's place has backups under the name of what was there before.
+            if id(_owner(patcher.model, key)) in own:
+                key = key.replace("._orig_mod", "")  # the name inside of a compiled module
+                if key in weights:
+                    weights[key] = original
+        for name, module in modules.items():
+            weights |= {f"{name}.{key}": tensor for key, tensor in _as_used(module)}
         return weights
 
     def _module(self, module: nn.Module) -> Iterator[Any]:
@@ -147,7 +154,8 @@ class Digester:
         yield {name: value for name, value in vars(module).items() if isinstance(value, PLAIN) and name != "training"}
         for name, inner in module.named_modules():
             if id(inner) not in self._accounted:
-                yield {f"{name}.{key}": one for key, one in _tensors_of(inner) if id(one) not in self._accounted}
+                tensors = {key: one for key, one in _tensors_of(inner) if id(one) not in self._accounted}
+                yield {f"{name}.{key}": one for key, one in (tensors | dict(_as_used(inner))).items()}
 
     def _tensor(self, tensor: Tensor) -> bytes:
         """A tensor whole, or pieces of it if it is a model's and large."""
@@ -236,6 +244,34 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if tensor is not None and name not in module._non_persistent_buffers_set:
             yield name, tensor
+
+
+def _as_used(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Those tensors of a module itself that core changes for good when it loads a model whose weights it pages, as the
+    model's work sees them (`ModelPatcherDynamic` in `comfy/model_patcher.py`).
+
+    What a module with layers in it has of its own, such as the modulation of Wan's blocks, gets the model's type; all
+    else stays in the file's. The table of noise levels may become that of another model sampling, which stood in the
+    same place before; it follows from the shift.
+    """
+    for name, tensor in module._parameters.items():
+        dtype = getattr(module, f"{name}_comfy_model_dtype", None)
+        if dtype not in (None, getattr(tensor, "dtype", None)) and type(tensor) is nn.Parameter and _has_layers(module):
+            yield name, tensor.to(dtype)
+    if isinstance(module, ModelSamplingDiscreteFlow):
+        yield "sigmas", flow_sigmas(module)
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return any(next(inner.parameters(), None) is not None for inner in module.children())
+
+
+def _owner(model: nn.Module, key: str) -> nn.Module | None:
+    """The module that now has a tensor of that name."""
+    try:
+        return model.get_submodule(key.rpartition(".")[0])
+    except AttributeError:
+        return None
 
 
 def _without_hardware(part: Any) -> Any:

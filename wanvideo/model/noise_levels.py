@@ -1,0 +1,29 @@
+"""The noise levels of Wan's timesteps, from the shift alone.
+
+ComfyUI that pages weights keeps a copy of every table of a loaded model by its name. When another model sampling stands
+in the same place, such as that of another `ModelSamplingSD3`, it gets the table of the one before (seen in 0.33), and
+core's schedulers then give the noise levels of a shift that nobody has set any more.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from comfy.model_sampling import ModelSamplingDiscreteFlow
+from torch import Tensor, nn
+
+
+def flow_sigmas(sampling: ModelSamplingDiscreteFlow) -> Tensor:
+    """The table as core makes it for this shift (`ModelSamplingDiscreteFlow.set_parameters`), on the CPU."""
+    steps = len(sampling.sigmas)
+    return sampling.sigma((torch.arange(1, steps + 1, 1) / steps) * sampling.multiplier)
+
+
+def with_own_table(sampling: nn.Module) -> nn.Module:
+    """A copy of a model sampling whose table is that of its own shift; what has no such table is returned as it is."""
+    if not isinstance(sampling, ModelSamplingDiscreteFlow):
+        return sampling
+    own = copy.deepcopy(sampling)
+    own.register_buffer("sigmas", flow_sigmas(sampling))
+    return own
