@@ -114,3 +114,21 @@ def levels(job):
     from infinitetalk.wanvideo.sampling import sigmas_for
 
     return sigmas_for(job._with_schedule, job.settings)
+
+
+def test_the_weights_follow_a_model_to_the_cpu_as_a_plain_one(dynamic, golden_dir):
+    """As after core's Select Model Device with cpu, where a patcher for paged weights fails when it is unloaded."""
+    from comfy.model_patcher import ModelPatcher
+    from infinitetalk.wanvideo.model.audio_patches import ATTACHMENT_KEY, attach
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
+
+    talk = load_infinitetalk(golden_dir / "infinitetalk.safetensors")
+    assert talk.is_dynamic()
+    talk.load_device = torch.device("cuda", 0)  # where a GPU's would be; nothing goes there
+    talk.register_load_device(talk.load_device)
+    base = load_base(golden_dir / "dit.safetensors", torch.float16).clone(disable_dynamic=True)
+    assert type(base) is ModelPatcher
+    (followed,) = attach(base, talk, 1.0, two_speakers=False).get_additional_models_with_key(ATTACHMENT_KEY)
+    assert not followed.is_dynamic()
+    assert (followed.load_device, followed.offload_device) == (base.load_device, base.load_device)
+    assert followed.model is not talk.model

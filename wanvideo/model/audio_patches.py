@@ -19,6 +19,7 @@ from typing import Any
 
 import comfy.conds
 import torch
+from comfy.model_management import is_device_cpu
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 from torch import Tensor, nn
@@ -192,6 +193,11 @@ def _where(model: ModelPatcher, infinitetalk: ModelPatcher) -> ModelPatcher:
     """InfiniteTalk's weights on the devices of the model that they belong to, wherever a node has put that."""
     if infinitetalk.load_device == model.load_device:
         return infinitetalk
+    if is_device_cpu(model.load_device) and getattr(infinitetalk, "is_dynamic", bool)():
+        # As core's own node puts a model there: what pages weights for a GPU fails on the CPU.
+        plain = infinitetalk.clone(disable_dynamic=True)
+        plain.load_device = plain.offload_device = model.load_device
+        return plain
     if hasattr(infinitetalk, "deepclone_multigpu"):  # a copy: the other device may still hold the weights
         return infinitetalk.deepclone_multigpu(new_load_device=model.load_device)
     moved = infinitetalk.clone()
