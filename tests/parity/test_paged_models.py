@@ -1,7 +1,7 @@
-"""Models as core loads them where it pages weights on NVIDIA GPUs ("dynamic VRAM"), seen from outside of the sampling.
+"""Models as core loads them where it pages weights on NVIDIA GPUs ("dynamic VRAM").
 
 Core's own patcher does the loading (`ModelPatcherDynamic`), on the CPU: the address space on the GPU and the pinned
-memory, which need the driver, are stood in for by nothing at all. What is loaded is not computed with.
+memory, which need the driver, are stood in for by nothing at all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..support.two_window_job import make_job
+from ..support.golden_job import lora_state
+from ..support.two_window_job import make_job, run
 from .test_paged_weights import mapped
 
 NOWHERE = SimpleNamespace(
@@ -41,13 +42,16 @@ def dynamic(comfy_core, monkeypatch) -> type:
         def _vbar_get(self, create=False):
             return NOWHERE
 
-        def unpatch_model(self, device_to=None, unpatch_weights=True):
-            super().unpatch_model(device_to, unpatch_weights=False)
-            if unpatch_weights:
-                self.restore_loaded_backups()
+        def partially_unload_ram(self, *_, **__):
+            return 0
 
+        def partially_unload(self, *_, **__):  # core's refuses the CPU
+            return self.restore_loaded_backups()
+
+    OnTheCpu.__module__ = paged.__module__
     monkeypatch.setattr(comfy_aimdo.host_buffer, "HostBuffer", lambda *_: SimpleNamespace(size=0))
     monkeypatch.setattr(comfy_aimdo.model_vbar, "vbar_unpin", lambda _: None)
+    monkeypatch.setattr(comfy_aimdo.model_vbar, "vbars_analyze", lambda *_: 0)
     monkeypatch.setattr(comfy.model_management, "pinned_hostbuf_size", lambda _: 0, raising=False)
     monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
     monkeypatch.setattr(comfy.utils, "load_safetensors", mapped)
@@ -71,6 +75,53 @@ def with_node_shift(model, shift: float):
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
     return ModelSamplingSD3().patch(model, shift)[0]
+
+
+def load_all(golden_dir, folder) -> SimpleNamespace:
+    import comfy.sd
+    import comfy.utils
+    from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
+
+    for name in ("dit", "vae"):  # in the type that core works in on a CPU
+        whole = {key: tensor.float() for key, tensor in load_file(golden_dir / f"{name}.safetensors").items()}
+        save_file(whole, folder / f"{name}.safetensors")
+    return SimpleNamespace(
+        model=load_base(folder / "dit.safetensors"),
+        infinitetalk=load_infinitetalk(golden_dir / "infinitetalk.safetensors"),
+        vae=comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / "vae.safetensors"))),
+    )
+
+
+def with_lora_hook(model):
+    """A prompt whose LoRA core applies while that prompt alone is worked with."""
+    import comfy.hooks
+
+    hooks = comfy.hooks.create_hook_lora(lora_state(model), 0.7, 0)
+    text = torch.randn(1, 12, 4096, generator=torch.Generator().manual_seed(6))
+    return comfy.hooks.set_hooks_for_conditioning([[text, {}]], hooks)
+
+
+@pytest.mark.parametrize("case", ["one voice", "two voices", "a LoRA of a prompt"])
+def test_a_video_and_its_run_are_the_same(golden_dir, tmp_path, comfy_core, monkeypatch, request, case):
+    import comfy.model_management
+    from infinitetalk.wanvideo.resume.fingerprint import job_fingerprint
+
+    def job_of(models):
+        guided = {"text_cfg": 4.0, "audio_cfg": 3.0}
+        if case == "two voices":
+            return make_job(models, voices=2, **guided)
+        return make_job(models, positive=with_lora_hook(models.model), **guided) if "LoRA" in case else make_job(models)
+
+    plain = job_of(load_all(golden_dir, tmp_path))
+    request.getfixturevalue("dynamic")
+    paged = job_of(load_all(golden_dir, tmp_path))
+    assert all(one.is_dynamic() for one in (paged.model, paged.infinitetalk, paged.vae.patcher))
+    known_by = job_fingerprint(paged)
+    assert known_by == job_fingerprint(plain)
+    assert run(paged)[0].equal(run(plain)[0])
+    assert job_fingerprint(paged) == known_by
+    comfy.model_management.unload_all_models()
+    assert job_fingerprint(paged) == known_by
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16, torch.float8_e4m3fn], ids=str)
