@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..support.golden_job import lora_state
+from ..support.paging import mapped
 from ..support.two_window_job import make_job, run
-from .test_paged_weights import mapped
 
 NOWHERE = SimpleNamespace(
     prioritize=lambda: None, alloc=lambda size: (0, 0, size), free_memory=lambda size: 0, loaded_size=lambda: 0

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import safe_open
 
+from ..support.paging import mapped
 from ..support.shapes import largest_difference
 from ..support.two_window_job import make_job, run
 
@@ -33,11 +33,6 @@ def lazy(layer: type[torch.nn.Linear]) -> type[torch.nn.Linear]:
                 setattr(self, name, torch.nn.Parameter(state_dict[prefix + name], requires_grad=False))
 
     return Lazy
-
-
-def mapped(path):
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (it is no mapping)
 
 
 @pytest.fixture
