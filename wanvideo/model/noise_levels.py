@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import copy
 
+import comfy.model_patcher
 import torch
 from comfy.model_sampling import ModelSamplingDiscreteFlow
 from torch import Tensor, nn
+
+
+def tables_are_mixed_up() -> bool:
+    """Whether this ComfyUI pages weights, which its `main.py` decides after this module was imported.
+
+    Elsewhere a table is what the node that made it wanted, and is left alone.
+    """
+    plain = comfy.model_patcher.ModelPatcher
+    return getattr(comfy.model_patcher, "CoreModelPatcher", plain) is not plain
 
 
 def flow_sigmas(sampling: ModelSamplingDiscreteFlow) -> Tensor:
@@ -21,8 +31,8 @@ def flow_sigmas(sampling: ModelSamplingDiscreteFlow) -> Tensor:
 
 
 def with_own_table(sampling: nn.Module) -> nn.Module:
-    """A copy of a model sampling whose table is that of its own shift; what has no such table is returned as it is."""
-    if not isinstance(sampling, ModelSamplingDiscreteFlow):
+    """A copy of a model sampling whose table is that of its own shift; itself where there is nothing to mix up."""
+    if not (isinstance(sampling, ModelSamplingDiscreteFlow) and tables_are_mixed_up()):
         return sampling
     own = copy.deepcopy(sampling)
     own.register_buffer("sigmas", flow_sigmas(sampling))

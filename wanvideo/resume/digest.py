@@ -25,7 +25,7 @@ from comfy.model_sampling import ModelSamplingDiscreteFlow
 from torch import Tensor, nn
 
 from ..model.compiled import uncompiled
-from ..model.noise_levels import flow_sigmas
+from ..model.noise_levels import flow_sigmas, tables_are_mixed_up
 
 WHOLE_BYTES = 64 * 2**10
 """Weights up to this size are read whole."""
@@ -260,7 +260,7 @@ def _as_used(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         dtype = getattr(module, f"{name}_comfy_model_dtype", None)
         if dtype not in (None, getattr(tensor, "dtype", None)) and type(tensor) is nn.Parameter and _has_layers(module):
             yield name, tensor.to(dtype)
-    if isinstance(module, ModelSamplingDiscreteFlow):
+    if isinstance(module, ModelSamplingDiscreteFlow) and tables_are_mixed_up():
         yield "sigmas", flow_sigmas(module)
 
 
