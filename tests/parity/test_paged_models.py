@@ -82,9 +82,9 @@ def load_all(golden_dir, folder) -> SimpleNamespace:
     import comfy.utils
     from infinitetalk.wanvideo.model.checkpoint import load_infinitetalk
 
-    for name in ("dit", "vae"):  # in the type that core works in on a CPU
-        whole = {key: tensor.float() for key, tensor in load_file(golden_dir / f"{name}.safetensors").items()}
-        save_file(whole, folder / f"{name}.safetensors")
+    for name in ("dit.safetensors", "vae.safetensors"):  # in the type that core works in on a CPU
+        whole = {key: tensor.float() for key, tensor in load_file(golden_dir / name).items()}
+        save_file(whole, folder / name)
     return SimpleNamespace(
         model=load_base(folder / "dit.safetensors"),
         infinitetalk=load_infinitetalk(golden_dir / "infinitetalk.safetensors"),
