@@ -116,7 +116,8 @@ def sigmas_for(model: ModelPatcher, settings: SamplerSettings) -> Tensor:
 def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
     """A clone whose own schedule has this shift, for core's schedulers.
 
-    A shift that a node before the sampler has set (`ModelSamplingSD3`) is left alone.
+    A shift that a node before the sampler has set (`ModelSamplingSD3`) is left alone, but its table of noise levels is
+    made anew where core may have put another one there (see `noise_levels`).
     """
     shifted = model.clone()
     current = model.get_model_object("model_sampling")

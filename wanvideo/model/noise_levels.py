@@ -25,7 +25,7 @@ def tables_are_mixed_up() -> bool:
 
 
 def flow_sigmas(sampling: ModelSamplingDiscreteFlow) -> Tensor:
-    """The table as core makes it for this shift (`ModelSamplingDiscreteFlow.set_parameters`), on the CPU."""
+    """`[timesteps]` float32, rising to 1: as core makes it for this shift (`set_parameters` there), on the CPU."""
     steps = len(sampling.sigmas)
     return sampling.sigma((torch.arange(1, steps + 1, 1) / steps) * sampling.multiplier)
 
