@@ -18,6 +18,8 @@ SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PLAYWRIGHT_CHANNELS = ("chrome", "msedge")  # playwright knows where they lie on Windows and macOS
 ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
 RUN_TIMEOUT_SECONDS = 120
+EMPTY_SPOT = (800, 800)
+"""Pixels of the page, on the canvas and away from buttons and panels."""
 
 READY = "!!(window.app?.extensionManager && LiteGraph.registered_node_types['InfiniteTalkSampler'])"
 
@@ -225,6 +227,11 @@ class Editor:
     def new(self) -> None:
         """Open an empty tab."""
         self.load({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4}, "empty")
+
+    def open_tab(self, name: str) -> None:
+        """Go to an open tab, then off it with the pointer: what it shows when pointed at lies over the Run button."""
+        self.page.get_by_text(name, exact=True).first.click()
+        self.page.mouse.move(*EMPTY_SPOT)
 
     def add(self, node_type: str) -> None:
         """Put a node on the canvas."""
