@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from job_file import Fault, Job, JobError
 
 
@@ -14,17 +15,20 @@ class ResultsFile:
     """What has become of the jobs so far.
 
     Args:
-        file: made if it is not there; a last line that was cut short by a crash is dropped.
+        file: made if it is not there; a last line that was cut short by a crash is dropped. A file beside it is locked
+            for as long as this is open, or two commands would do every job twice.
 
     Raises:
-        JobError: it cannot be read or written, or is no file of results.
+        JobError: it cannot be read or written, is no file of results, or another command writes it.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._done: dict[str, dict[str, Any]] = {}
+        self._lock = FileLock(file.with_name(f"{file.name}.lock"), blocking=False)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
             text = file.read_bytes() if file.exists() else b""
             whole = _whole(text)
             for line in filter(str.strip, whole.decode("utf-8-sig").split("\n")):  # a text may hold other breaks
@@ -38,7 +42,12 @@ class ResultsFile:
                     opened.write(whole[len(text) :])
             # Half of a surrogate pair, which no UTF-8 has, is written as JSON writes it.
             self._opened = file.open("a", encoding="utf-8", errors="backslashreplace")
+        except Timeout as error:
+            raise JobError(
+                f"Another command is doing the jobs of {file}: wait for its end, or name another file by --results."
+            ) from error
         except (OSError, ValueError, KeyError, AttributeError) as error:
+            self._lock.release()
             raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
 
     def is_done(self, job: Job) -> bool:
@@ -64,8 +73,9 @@ class ResultsFile:
         os.fsync(self._opened.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let others have it."""
         self._opened.close()
+        self._lock.release()
 
 
 def _whole(text: bytes) -> bytes:

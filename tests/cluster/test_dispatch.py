@@ -139,3 +139,12 @@ def test_a_file_that_is_no_results_is_named(tmp_path: Path):
     (tmp_path / "results.jsonl").write_text("hello\n")
     with pytest.raises(JobError, match=r"results\.jsonl cannot be used"):
         ResultsFile(tmp_path / "results.jsonl")
+
+
+def test_two_commands_never_share_their_results(tmp_path: Path):
+    first = ResultsFile(tmp_path / "results.jsonl")
+    with pytest.raises(JobError, match=r"Another command is doing the jobs of .*results\.jsonl: wait for its end"):
+        ResultsFile(tmp_path / "results.jsonl")
+    first.close()
+
+    ResultsFile(tmp_path / "results.jsonl").close()
