@@ -33,6 +33,7 @@ from training.talk_model import (
     Sizes,
     TalkModel,
     condition,
+    core_in_training,
     load_talk_model,
     save_talk_model,
     save_wav2vec,
@@ -271,9 +272,10 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * self._rate(progress)
         problem = noised(windows[rows], recipe, generator)
-        loss = weighted_mean(squared_error(self.velocity, problem, bfloat16=self.bfloat16), problem.weight)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with core_in_training():
+            loss = weighted_mean(squared_error(self.velocity, problem, bfloat16=self.bfloat16), problem.weight)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, recipe.longest_gradient)
         self.optimizer.step()
         self.step += 1

@@ -11,7 +11,8 @@ row stands for all: the attention to them is their value. Weights of zero behind
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy as np
 import tiny_models
 import torch
 from cartoon_models import BASE_I2V, INFINITETALK, WAV2VEC
+from comfy import model_management
 from comfy.ldm.wan.model import WanAttentionBlock, WanModel
 from infinitetalk.wanvideo.conditioning import CLIP_WIDTH
 from infinitetalk.wanvideo.masks import half_masks, token_masks
@@ -174,6 +176,17 @@ def two_speakers(height: int, width: int) -> Tensor:
     """Masks of two speakers side by side in a latent of so many cells, as Speaker Masks makes them: `[regions, S]`."""
     size = (height * CELL, width * CELL)
     return token_masks(half_masks(*size), TRAINED_SPEAKERS, size, size)
+
+
+@contextmanager
+def core_in_training() -> Iterator[None]:
+    """While this is open, core's functions have gradients: newer cores have fused kernels for them, which have none."""
+    before = getattr(model_management, "in_training", False)
+    model_management.in_training = True
+    try:
+        yield
+    finally:
+        model_management.in_training = before
 
 
 def rotated(x: Tensor, freqs: Tensor, heads: int) -> Tensor:
