@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from environment import Environment, SetupError, find_core, link_pack
 
@@ -20,6 +22,7 @@ START_TIMEOUT_SECONDS = 240
 STOP_TIMEOUT_SECONDS = 10
 # PyTorch's threads on the CPU shall not spin while they wait: on busy cores that makes small layers 10 times slower.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 FOLDERS = ("models", "input", "output", "temp", "user", "custom_nodes")
 
 
@@ -80,12 +83,12 @@ class ComfyServer:
             link_pack(self.base / "custom_nodes")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(port), cwd=self.environment.core, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, env={**PATIENT_THREADS, **os.environ}, **own_process_group(),
-            )  # fmt: skip
         try:
+            with self.log_file.open("wb") as log, signals_held_back():
+                self._process = subprocess.Popen(
+                    self._command(port), cwd=self.environment.core, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, env={**PATIENT_THREADS, **os.environ}, **own_process_group(),
+                )  # fmt: skip
             self._wait_until_it_answers()
         except BaseException:
             self.stop()
@@ -158,6 +161,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """What would end us meanwhile does so at the end: a process that is being started is not known yet to be ended."""
+    caught: list[tuple[int, FrameType | None]] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # the only one that signals interrupt
+        numbers = [getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name)]
+        handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda *arrived: caught.append(arrived))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in caught[:1]:
+        handlers[number](number, frame)
 
 
 def own_process_group() -> dict[str, object]:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import environment
+from comfy_server import ENDING_SIGNALS, ComfyServer
 from environment import CACHE, ROOT, SetupError, say
 
 DEMO_BASE = CACHE / "demo"
@@ -64,7 +65,7 @@ def _end_cleanly_on_signals() -> None:
 
     Ctrl-C itself is set because scripts start background jobs with it ignored; `nohup` is left its way.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    for name in ENDING_SIGNALS:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
             continue
@@ -112,7 +113,6 @@ def _make_video(options: argparse.Namespace, prepared: environment.Environment):
 
 def _run_on_own_server(options: argparse.Namespace, prepared: environment.Environment, target: Path) -> None:
     import cartoon_models
-    from comfy_server import ComfyServer
 
     cartoon_models.copy_models(DEMO_BASE / "models")
     say(f"Starting ComfyUI {environment.core_version(prepared.core)} ...")

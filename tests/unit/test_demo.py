@@ -6,11 +6,16 @@ import contextlib
 import hashlib
 import http.server
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cartoon_models
+import comfy_server
 import environment
 import numpy as np
 import pytest
@@ -188,3 +193,25 @@ def test_the_pack_is_copied_where_links_do_not_work(tmp_path: Path, monkeypatch:
 
 def _no_links(*_: object, **__: object) -> None:
     raise OSError("no links here")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_being_ended_while_the_server_is_started_ends_the_server_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started = []
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(comfy_server.subprocess, "Popen", interrupted)
+    (tmp_path / "main.py").write_text("import time\ntime.sleep(60)\n")
+    server = comfy_server.ComfyServer(
+        environment.Environment(tmp_path, tmp_path, Path(sys.executable)), tmp_path / "base"
+    )
+
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+
+    assert started[0].poll() is not None
