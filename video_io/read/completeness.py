@@ -10,6 +10,9 @@ UNFILLED = 0x7FF0_0000  # sizes from here on are what programs write that do not
 ROUND = 1_000_000  # and so are decimal round ones, from a billion on: shorter ones are counted by chance
 OGG_HEADER_BYTES = 27
 OGG_TAIL_BYTES = 1 << 17  # the longest page has 65,307
+# The outermost parts of MP4 and MOV. Cameras and programs append what is none: tags, their own notes.
+BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"ssix", b"emsg", b"prft", b"meta", b"uuid"}
+BOXES |= {b"free", b"skip", b"wide", b"pnot", b"udta", b"pdin"}
 EBML_HEADER, EBML_SEGMENT = 0x1A45DFA3, 0x18538067
 
 
@@ -28,35 +31,21 @@ def ends_early(file: BinaryIO) -> bool:
     if head[:4] == EBML_HEADER.to_bytes(4, "big"):
         return _matroska_ends_early(file, size)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return any(size_is_filled_in(length) and end > size for end, length in _riff_chunks(file, size))
+        return any(size_is_filled_in(length) and end > size for end, length in _avi_parts(file, size))
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
         return _boxes_end_early(file, size)
     return False
 
 
-def wav_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of a WAV begin, and how many bytes its header says they have; None if it has no such part."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if file.read(4) != b"RIFF":
-        return None
-    position = 12
-    while position + 8 <= size:
-        file.seek(position)
-        header = file.read(8)
-        length = int.from_bytes(header[4:8], "little")
-        if header[:4] == b"data":
-            return position + 8, length
-        position += 8 + length + length % 2
-    return None
-
-
-def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """End and length of the outermost parts of an AVI; long ones have several."""
+def _avi_parts(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """End and length of the outermost parts of an AVI; long ones have several. What else follows is none of it."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
-        length = int.from_bytes(file.read(8)[4:], "little")
+        header = file.read(8)
+        if header[:4] != b"RIFF":
+            return
+        length = int.from_bytes(header[4:], "little")
         position += 8 + length + length % 2
         yield position, length
 
@@ -71,7 +60,7 @@ def _boxes_end_early(file: BinaryIO, size: int) -> bool:
             length = int.from_bytes(header[8:16], "big")
         if length == 0:  # up to the end of the file
             return False
-        if length < 8:
+        if length < 8 or (position + length > size and header[4:8] not in BOXES):
             return False
         position += length
     return position > size

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Part:
     """The bytes `start` to `stop` (not included) of a file."""
 
-    whole: str | Path | BytesIO
+    whole: str | Path | BytesIO | Part
     start: int
     stop: int
 

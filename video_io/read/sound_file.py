@@ -12,10 +12,11 @@ import numpy as np
 
 from .audio_source import AudioError, AudioSource
 from .channel_order import from_vorbis
-from .completeness import ends_early, size_is_filled_in, wav_data
+from .completeness import ends_early
 from .container import Part, Source, name_of, open_bytes
 from .joined_files import files_in
 from .joined_ogg import JoinedSounds, sounds_in_ogg
+from .sample_data import end_of, sample_data
 from .video_file import FileAudio
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 BLOCK_SAMPLES = 1 << 18  # of all channels together, per read
 IN_VORBIS_ORDER = {"VORBIS", "OPUS"}  # whose channels libsndfile leaves as they are
 FOR_PYAV = {"MP3", "MPEG", "FLAC"}  # libsndfile reads them up to the first join, or by estimate
+OF_A_PIPE = (8).to_bytes(4, "little")
 
 
 def open_sound(source: Source) -> AudioSource:
@@ -44,17 +46,33 @@ def open_sound(source: Source) -> AudioSource:
     return FileAudio(source) if sound is None else sound
 
 
-class _Seekable:
-    """An open file for libsndfile, which a header with impossible sizes sends before the file's start: it stays."""
+class _Readable:
+    """An open file for libsndfile, which a header with impossible sizes sends before the file's start: it stays.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: the open file.
+        size_at: where a WAV has a size of its samples that is wrong. It reads as that of a file from a pipe, whose end
+            is that of its samples, at any length (libsndfile 1.2: a file of 8 bytes with samples of none).
+    """
+
+    def __init__(self, file: BinaryIO, size_at: int | None) -> None:
         self._file = file
-        self.tell, self.read, self.readinto = file.tell, file.read, file.readinto  # type: ignore[attr-defined]
+        sizes = {} if size_at is None else {4: OF_A_PIPE, size_at: bytes(4)}
+        self._patches = {at + i: byte for at, size in sizes.items() for i, byte in enumerate(size)}
+        self.tell = file.tell
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         with contextlib.suppress(OSError, ValueError):
             self._file.seek(offset, whence)
         return self._file.tell()
+
+    def readinto(self, buffer: memoryview) -> int:
+        begin = self._file.tell()
+        count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        for at, byte in self._patches.items():
+            if begin <= at < begin + count:
+                buffer[at - begin : at - begin + 1] = bytes([byte])
+        return count
 
 
 class SampleFile:
@@ -68,8 +86,8 @@ class SampleFile:
         notes: none.
     """
 
-    def __init__(self, source: Source, file: soundfile.SoundFile) -> None:
-        self._source = source
+    def __init__(self, source: Source, file: soundfile.SoundFile, size_at: int | None) -> None:
+        self._source, self._size_at = source, size_at
         self.sample_rate, self.channels, self.length = file.samplerate, file.channels, file.frames
         self._order = from_vorbis(file.channels) if file.subtype in IN_VORBIS_ORDER else None
         self.announced_seconds = self.length / self.sample_rate
@@ -84,12 +102,14 @@ class SampleFile:
             log.warning("libsndfile cannot be loaded (%s): PyAV reads sound files instead.", error)
             return None
         with open_bytes(source) as raw:
+            source, size_at = _up_to_its_end(source, raw)
+        with open_bytes(source) as raw:
             try:
-                with soundfile.SoundFile(_Seekable(raw)) as file:
+                with soundfile.SoundFile(_Readable(raw, size_at)) as file:
                     partly = file.format in FOR_PYAV or (file.format == "OGG" and not is_plain_ogg)
                     if partly or not file.frames or not file.seekable():
                         return None
-                    return cls(source, file)
+                    return cls(source, file, size_at)
             # TypeError: a raw file (by its suffix) wants to be told its rate.
             except (soundfile.LibsndfileError, TypeError, OSError, ValueError) as error:
                 log.debug("soundfile does not read %s: %s", name_of(source), error)
@@ -104,7 +124,7 @@ class SampleFile:
         import soundfile
 
         size = max(1, BLOCK_SAMPLES // self.channels)
-        with open_bytes(self._source) as raw, soundfile.SoundFile(_Seekable(raw)) as file:
+        with open_bytes(self._source) as raw, soundfile.SoundFile(_Readable(raw, self._size_at)) as file:
             file.seek(min(first, self.length))
             try:
                 while len(block := file.read(size, dtype="float32", always_2d=True)):
@@ -120,12 +140,26 @@ class SampleFile:
         """Whether the file holds what its header promises; libsndfile takes a short WAV as it is."""
         held = self.length / self.sample_rate
         with open_bytes(self._source) as file:
-            breaks_off, whole, data = ends_early(file), "", wav_data(file)
-            if data is not None and size_is_filled_in(data[1]):
-                have = file.seek(0, os.SEEK_END) - data[0]
-                breaks_off, whole = have < data[1], f" of {held * data[1] / max(have, 1):.2f}"
+            breaks_off, whole, data = ends_early(file), "", sample_data(file)
+            size = file.seek(0, os.SEEK_END)
+        if data is not None and data.length and self._size_at is None:
+            breaks_off = data.breaks_off(size)
+            whole = f" of {held * data.length / max(size - data.start, 1):.2f}"
         if breaks_off:
             raise AudioError(
                 f"{name_of(self._source)} breaks off: it holds {held:.2f}{whole} s; get the whole file, or export it "
                 "again"
             )
+
+
+def _up_to_its_end(source: Source, file: BinaryIO) -> tuple[Source, int | None]:
+    """The source up to the end of its samples where libsndfile does not find that, and where a WAV has a wrong size."""
+    data = sample_data(file)
+    if data is None:
+        return source, None
+    size, end = file.seek(0, os.SEEK_END), end_of(file, data)
+    if end is not None:
+        return Part(source, 0, end), data.size_at
+    if data.is_w64 and data.length and not data.breaks_off(size):
+        return Part(source, 0, data.start + data.length), None
+    return source, None

@@ -19,6 +19,7 @@ from .completeness import ends_early
 from .container import Packets, Source, name_of, open_bytes, open_container, seconds_of, tick_of
 from .joined_files import files_in
 from .resampler import Resampler
+from .sample_data import samples_break_off
 from .timing import Grid, constant_rate
 from .tracks import Track, Tracks, choose_tracks, prepare
 
@@ -310,7 +311,7 @@ class FileAudio:
 
     def _check_end(self, packets: Packets, held: Fraction) -> None:
         with open_bytes(self._source) as file:
-            early = packets.broken or ends_early(file)
+            early = packets.broken or ends_early(file) or samples_break_off(file)
         if not held:
             raise AudioError(
                 f"{name_of(self._source)} holds sound that is too damaged to be decoded: get the whole file, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from infinitetalk.audio.audio_clip import AudioClip
 from infinitetalk.audio.decode import decode_file
 from infinitetalk.errors import UserError
 from infinitetalk.video_io.read.completeness import ends_early
+from infinitetalk.video_io.read.sound_file import SampleFile, open_sound
 from infinitetalk.video_io.read.video_file import FileFrames
 
 from ....support import files
@@ -192,10 +194,13 @@ def test_what_a_codec_can_say_of_its_length_is_kept_to_the_sample(tmp_path: Path
     assert abs(decode_file(tmp_path / f"x.{kind}").length - samples) <= (48 if kind in ("webm", "mka") else 0)
 
 
-@pytest.mark.parametrize("name", ["x.m4a", "x.mp4", "x.webm", "x.mka", "x.ogg", "x.opus", "x.flac", "x.mp3", "x.wav"])
-def test_a_file_that_breaks_off_is_refused_with_what_it_holds(tmp_path: Path, name: str):
-    options = ("-movflags", "+faststart") if name in ("x.m4a", "x.mp4") else ()
-    whole = encoded(tmp_path, name, 8, 48_000, 2, *options)
+@pytest.mark.parametrize(
+    "kind",
+    ["m4a", "mp4", "webm", "mka", "ogg", "opus", "flac", "mp3", "wav", "rf64.wav", "aiff", "caf", "au", "w64"],
+)
+def test_a_file_that_breaks_off_is_refused_with_what_it_holds(tmp_path: Path, kind: str):
+    options = {"m4a": ("-movflags", "+faststart"), "mp4": ("-movflags", "+faststart"), "rf64.wav": ("-rf64", "always")}
+    whole = encoded(tmp_path, f"x.{kind}", 8, 48_000, 2, *options.get(kind, ()))
     content = whole.read_bytes()
     assert decode_file(whole).length
     for share in (0.3, 0.6, 0.97):
@@ -226,3 +231,68 @@ def test_a_wav_of_a_round_size_that_breaks_off_is_refused(tmp_path: Path, millio
     path.write_bytes(whole.read_bytes()[:-200_000])
     with pytest.raises(UserError, match="breaks off"):
         decode_file(path)
+
+
+def with_size_of_samples(content: bytes, size: int) -> bytes:
+    """A WAV whose header says that it has so many bytes of samples."""
+    at = content.index(b"data") + 4
+    return content[:at] + size.to_bytes(4, "little") + content[at + 4 :]
+
+
+def test_sound_that_goes_on_behind_the_size_of_a_wav_is_all_read(tmp_path: Path):
+    source, path = files.voice(tmp_path, 4), tmp_path / "x.wav"
+    path.write_bytes(with_size_of_samples(source.read_bytes(), 1000))
+    assert np.array_equal(decode_file(path).samples.numpy().T, files.samples_of(source))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file with a hole in it takes its whole size there")
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_wav_of_more_than_4_gib_is_read_to_its_end(tmp_path: Path, is_told: bool):
+    path, size, end = tmp_path / "x.wav", 5 << 30, np.arange(500, dtype="<i2")
+    soundfile.write(path, end, 48_000)
+    head = path.read_bytes()[: -end.nbytes]
+    with path.open("wb") as file:
+        file.write(with_size_of_samples(head, size % 2**32 if is_told else 2**32 - 1))
+        file.seek(len(head) + size - end.nbytes)
+        file.write(end)
+    sound = open_sound(path)
+    assert isinstance(sound, SampleFile)
+    assert sound.length == size // 2
+    (block,) = sound.blocks(size // 2 - 500)
+    assert np.array_equal(block[:, 0], end / np.float32(2**15))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"LIST\x04\0\0\0INFO", b"id3 \xff\0\0\0cut", b"ID3\x03\0\0\0\0\0\x02ab", b"TAG" + bytes(125), bytes(5000)],
+)
+def test_what_stands_behind_the_samples_of_a_wav_is_not_heard(tmp_path: Path, behind: bytes):
+    source, path = files.voice(tmp_path, 1), tmp_path / "x.wav"
+    path.write_bytes(source.read_bytes() + behind)
+    assert np.array_equal(decode_file(path).samples.numpy().T, files.samples_of(source))
+
+
+def test_the_other_parts_of_a_w64_are_not_heard(tmp_path: Path):
+    path, samples = tmp_path / "x.w64", np.arange(999, dtype=np.int16)
+    soundfile.write(path, samples, 48_000)
+    name = b"levl" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
+    path.write_bytes(path.read_bytes() + name + (64).to_bytes(8, "little") + bytes(range(40)))
+    assert np.array_equal(decode_file(path).samples.numpy()[0], samples / np.float32(2**15))
+
+
+def test_a_header_that_counts_itself_breaks_nothing(tmp_path: Path):
+    source, path = files.voice(tmp_path, 1), tmp_path / "x.wav"
+    content = source.read_bytes()
+    path.write_bytes(with_size_of_samples(content, len(content)))
+    assert np.array_equal(decode_file(path).samples.numpy().T, files.samples_of(source))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "avi"])
+@pytest.mark.parametrize("behind", [b"TAG" + b"x" * 125, b"<!-- kept by a proxy -->", bytes(range(1, 256)) * 4])
+def test_a_whole_video_with_something_behind_it_has_not_broken_off(tmp_path: Path, kind: str, behind: bytes):
+    path = tmp_path / f"x.{kind}"
+    files.ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1", "-i", files.voice(tmp_path, 1), path)
+    sound, frames = decode_file(path), FileFrames(path).count
+    path.write_bytes(path.read_bytes() + behind)
+    assert np.array_equal(decode_file(path).samples, sound.samples)
+    assert FileFrames(path).count == frames
