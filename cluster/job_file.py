@@ -115,8 +115,9 @@ def read_jobs(file: Path, output: Path, workflow: Path | None) -> tuple[list[Job
                 if seen.setdefault(name, number) != number:
                     raise JobError(f"its {what} is that of line {seen[name]}: give each job one of its own.")
             jobs.append(job)
-        except JobError as error:
-            faults.append(Fault(number, identity, f"Line {number} of {file.name}: {error}"))
+        except (JobError, RecursionError) as error:
+            told = error if isinstance(error, JobError) else "it is nested too deeply for any graph: mend its workflow."
+            faults.append(Fault(number, identity, f"Line {number} of {file.name}: {told}"))
     return jobs, faults
 
 
@@ -199,7 +200,8 @@ def _output_name(fields: dict[str, Any]) -> PurePosixPath:
     if not isinstance(given, str):
         raise JobError(f"its output is {given!r}: give the name of a file.")
     parts = PurePosixPath(given).parts
-    if not parts or given.endswith("/") or any(part in ("/", "..", ".") or NOT_IN_NAMES.search(part) for part in parts):
+    outside = given.startswith("/") or given.endswith("/")
+    if not parts or outside or any(part in ("..", ".") or NOT_IN_NAMES.search(part) for part in parts):
         raise JobError(f"{given!r} cannot be the name of a file in the folder of the results: give another `output`.")
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
         raise JobError(
@@ -267,4 +269,5 @@ def title_of(graph: Graph, node_id: str) -> str:
     """What the graph calls a node."""
     node = graph[node_id]
     meta = node.get("_meta")
-    return (meta.get("title") if isinstance(meta, dict) else None) or node["class_type"]
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return title if isinstance(title, str) and title else str(node["class_type"])

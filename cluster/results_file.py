@@ -10,6 +10,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from job_file import Fault, Job, JobError
 
+SHOWN = 60
+"""Characters of a line that are shown."""
+
 
 class ResultsFile:
     """What has become of the jobs so far.
@@ -32,8 +35,8 @@ class ResultsFile:
             text = file.read_bytes() if file.exists() else b""
             whole = _whole(text)
             for line in filter(str.strip, whole.decode("utf-8-sig").split("\n")):  # a text may hold other breaks
-                result = json.loads(line)
-                if result.get("status") == "done":
+                result = _result(line)
+                if result["status"] == "done":
                     self._done[result["id"]] = result
             if whole != text:
                 with file.open("rb+") as opened:
@@ -46,7 +49,7 @@ class ResultsFile:
             raise JobError(
                 f"Another command is doing the jobs of {file}: wait for its end, or name another file by --results."
             ) from error
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             self._lock.release()
             raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
 
@@ -83,9 +86,24 @@ def _whole(text: bytes) -> bytes:
     begin = text.rfind(b"\n") + 1
     try:
         json.loads(text[begin:])
-    except ValueError:  # cut short, or there is none
-        return text[:begin]
+    except ValueError:  # cut short, or there is none; what does not begin as a result is another file's
+        return text[:begin] if not text[begin:].strip() or text[begin:].startswith(b"{") else text
     return text + b"\n"
+
+
+def _result(line: str) -> dict[str, Any]:
+    """What a line says.
+
+    Raises:
+        ValueError: it is no result.
+    """
+    result = json.loads(line)
+    if not isinstance(result, dict) or "status" not in result:
+        raise ValueError(f"{line[:SHOWN]!r} is no result")
+    needed = ("id", "output", "digest") if result["status"] == "done" else ()
+    if missing := [key for key in needed if not isinstance(result.get(key), str)]:
+        raise ValueError(f"{line[:SHOWN]!r} is done and has no {missing[0]}")
+    return result
 
 
 def failed_line(fault: Fault) -> dict[str, Any]:

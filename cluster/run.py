@@ -138,11 +138,11 @@ def run(options: argparse.Namespace, prepared: environment.Environment) -> int:
     from results_file import ResultsFile, failed_line
 
     board = Board()
-    results_path = (options.results or options.jobs.with_suffix(".results.jsonl")).absolute()
     workflow = options.workflow.absolute() if options.workflow else None
     output = (options.output or options.jobs.parent / "videos").absolute()
     try:
         jobs, faults = read_jobs(options.jobs, output, workflow)
+        results_path = (options.results or options.jobs.with_suffix(".results.jsonl")).absolute()
         results = ResultsFile(results_path)
     except JobError as error:
         raise SetupError(str(error)) from error

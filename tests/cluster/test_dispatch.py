@@ -135,10 +135,22 @@ def test_another_job_under_an_id_that_is_done_is_refused(tmp_path: Path):
         ResultsFile(tmp_path / "results.jsonl").is_done(job("a"))
 
 
-def test_a_file_that_is_no_results_is_named(tmp_path: Path):
-    (tmp_path / "results.jsonl").write_text("hello\n")
-    with pytest.raises(JobError, match=r"results\.jsonl cannot be used"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("hello\n", "Expecting value"),
+        ("a note without a line break", "Expecting value"),
+        ('{"id": "a", "picture": "a.png"}\n', "is no result"),
+        ('{"id": "a", "status": "done", "digest": "x"}\n', "has no output"),
+        ('{"id": "a", "status": "done", "output": "a.mp4"}\n', "has no digest"),
+        ("[1]\n", "is no result"),
+    ],
+)
+def test_a_file_that_is_no_results_is_named_and_left_alone(tmp_path: Path, content: str, reason: str):
+    (tmp_path / "results.jsonl").write_text(content)
+    with pytest.raises(JobError, match=rf"results\.jsonl cannot be used \(.*{reason}"):
         ResultsFile(tmp_path / "results.jsonl")
+    assert (tmp_path / "results.jsonl").read_text() == content
 
 
 def test_two_commands_never_share_their_results(tmp_path: Path):

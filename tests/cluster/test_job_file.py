@@ -15,6 +15,10 @@ from talking_picture import find_node, inputs_of
 GRAPH = talking_picture.load_workflow()
 
 
+TITLED = {"1": {"class_type": "A", "inputs": {}, "_meta": {"title": ["no text"]}}}
+DEEP = "[" * 700 + "]" * 700
+
+
 def read(folder: Path, *lines: dict[str, Any] | str) -> tuple[list[Job], list[str]]:
     """The jobs of these lines, and the sentences about the others."""
     (folder / "graph.json").write_text(json.dumps(GRAPH), encoding="utf-8")
@@ -71,7 +75,13 @@ def test_a_graph_of_its_own_leaves_the_others_alone(tmp_path: Path):
         ({"id": "b", "picture": 5}, "its picture is 5"),
         ({"id": "b", "output": "../b.mp4"}, "cannot be the name of a file"),
         ({"id": "b", "output": "/b.mp4"}, "cannot be the name of a file"),
+        ({"id": "b", "output": "//b/c.mp4"}, "cannot be the name of a file"),
         ({"id": "what?"}, "cannot be the name of a file"),
+        (
+            {"id": "b", "workflow": TITLED, "changes": {"No.x": 1}},
+            "the graph has 0 nodes 'No' for 'No.x': one is needed",
+        ),
+        (f'{{"id": "b", "workflow": {{"1": {{"class_type": "A", "inputs": {{"x": {DEEP}}}}}}}}}', "it is nested"),
         ({"id": "half \ud83d"}, "cannot be the name of a file"),
         ({"id": "\u4efb\u52a1" * 40}, "has a name of more than 230 bytes"),
         ({"id": "a"}, "its id is that of line 1"),
