@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ...errors import UserError
 from .ffmpeg_process import encoders_of
@@ -29,6 +30,7 @@ class Encoder:
         feed_bits: 8 or 16, bits per channel that frames are handed to ffmpeg with.
         side_multiple: width and height must be multiples of this (2 where chroma is halved).
         min_side: smallest width and height in pixels that the encoder takes.
+        max_frame_rate: most frames per second that it takes; None for any.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Encoder:
     feed_bits: int = 8
     side_multiple: int = 2
     min_side: int = 2
+    max_frame_rate: int | None = None
 
     @property
     def stores_rgb(self) -> bool:
@@ -119,16 +122,23 @@ class VideoFormat:
     max_crf: int | None
     container_arguments: tuple[str, ...] = ()
 
-    def encoder_for(self, exe: str, width: int, height: int) -> Encoder:
+    def encoder_for(self, exe: str, width: int, height: int, frame_rate: Fraction) -> Encoder:
         """The best encoder that the ffmpeg binary `exe` has: the first of those that need the least padding.
 
         Raises:
-            UserError: it has none; the sentence names the formats that it can write.
+            UserError: it has none, or none for this rate; the sentence names the formats that it can write.
         """
         available = encoders_of(exe)
         found = [encoder for encoder in self.encoders if encoder.name in available]
+        fast = [encoder for encoder in found if frame_rate <= (encoder.max_frame_rate or frame_rate)]
+        if fast:
+            return min(fast, key=lambda encoder: encoder.padded(width) * encoder.padded(height))
         if found:
-            return min(found, key=lambda encoder: encoder.padded(width) * encoder.padded(height))
+            most = max(encoder.max_frame_rate or 0 for encoder in found)
+            raise UserError(
+                f"The video has {float(frame_rate):g} frames per second, and {self.name} takes at most {most} here: "
+                "choose another format or a lower rate."
+            )
         missing = " or ".join(encoder.name for encoder in self.encoders)
         others = [entry.name for entry in FORMATS.values() if any(one.name in available for one in entry.encoders)]
         raise UserError(
@@ -163,7 +173,8 @@ FLAC = AudioCodec(
     (),
     max_channels=8,
     lossless=True,
-    arguments=("-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
+    # By itself ffmpeg (seen in 9.0) takes blocks that FLAC has not for a handful of samples, and at 768 kHz.
+    arguments=("-sample_fmt", "s32", "-bits_per_raw_sample", "24", "-frame_size", "4096"),
 )
 
 X264 = Encoder("libx264", "yuv420p", lambda crf: ("-preset", "medium", "-crf", f"{crf}"))
@@ -178,6 +189,7 @@ SVT_AV1 = Encoder(
     "yuv420p",
     lambda crf: ("-preset", "6", "-crf", f"{crf}"),
     min_side=64,  # its documented least; below 16 it corrupts memory
+    max_frame_rate=240,
 )
 AOM_AV1 = Encoder(
     "libaom-av1",

@@ -162,7 +162,7 @@ def save_video(
     """
     exe = find_ffmpeg()
     settings.format.check_crf(settings.crf)
-    encoder = settings.format.encoder_for(exe, source.width, source.height)
+    encoder = settings.format.encoder_for(exe, source.width, source.height, source.frame_rate)
     with workspace(target.folder) as folder:
         job = _Job(source, settings, exe, encoder, folder, progress, check)
         job.notes += _picture_notes(job)

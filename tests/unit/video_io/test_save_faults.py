@@ -292,6 +292,16 @@ def test_av1_falls_back_to_the_encoder_that_is_there(save, fake_ffmpeg):
     assert save(torch.rand(2, 64, 64, 3), format="mp4 av1").frames == 2
 
 
+def test_a_rate_that_no_encoder_takes_gets_a_sentence(save, output, fake_ffmpeg):
+    fake_ffmpeg(
+        "answer = subprocess.run([real, *arguments], capture_output=True)\n"
+        "sys.stdout.buffer.write(b'\\n'.join(l for l in answer.stdout.splitlines() if b'libaom-av1' not in l))\n"
+    )
+    with pytest.raises(UserError, match=r"has 250 frames per second, and mp4 av1 takes at most 240 here: choose"):
+        save(media.make_pictures(2, 64, 64), format="mp4 av1", fps=250)
+    assert not [*output.glob("*.mp4")]
+
+
 def test_a_binary_that_dies_at_once_is_reported_with_its_words(save, output, fake_ffmpeg):
     fake_ffmpeg(
         "if '-encoders' in arguments:\n"

@@ -82,6 +82,13 @@ def test_a_rate_that_ffmpeg_would_round_does_not_drift(save, name, fps):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("fps", [Fraction(1, 100), 1000])
+def test_the_slowest_and_the_fastest_rate_are_saved(save, name, fps):
+    decoded = decode(save(media.make_pictures(3, 64, 64), format=name, fps=fps).path)
+    assert decoded.times == pytest.approx([float(index / fps) for index in range(3)], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_color_chart_comes_back_within_two_levels(save, name):
     patches = np.random.default_rng(1).integers(0, 256, (6, 10, 3))
     patches[0, :8] = [[255 * (code >> bit & 1) for bit in range(3)] for code in range(8)]

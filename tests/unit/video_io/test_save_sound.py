@@ -97,6 +97,14 @@ def test_rates_that_aac_has_not_become_the_next_one_it_has(save, pictures, sampl
     assert any("resampled" in note for note in saved.notes)
 
 
+@pytest.mark.parametrize(("samples", "sample_rate"), [(5, 48_000), (100_000, 768_000)])
+def test_a_handful_of_samples_and_the_highest_rate_are_kept_in_flac(save, pictures, samples, sample_rate):
+    sound = media.make_sound(samples / sample_rate, sample_rate)
+    saved = save(pictures, sound, format="mkv ffv1", fit=AudioFit.KEEP_ALL)
+    assert saved.warning is None
+    assert decode(saved.path).sound.shape == (samples, 1)
+
+
 @pytest.mark.parametrize(
     ("fit", "seconds", "sound_samples", "frames"),
     [
