@@ -36,6 +36,21 @@ def pass_weights(text_cfg: float, audio_cfg: float) -> dict[str, float]:
     return {name: weight for name, weight in weights.items() if not math.isclose(weight, 0, abs_tol=1e-9)}
 
 
+def as_one_guidance(text_cfg: float, audio_cfg: float) -> tuple[float, dict[str, float]]:
+    """The same guidance as core has it, with one scale: `away + scale * (c - away)` with the pass with text and audio.
+
+    Nodes that work on what core has guided take it to be so (`sampler_post_cfg_function` in `comfy/samplers.py`).
+
+    Returns:
+        The scale, and the weights of the passes that make up `away`; without any guidance that is the only pass.
+    """
+    weights = pass_weights(text_cfg, audio_cfg)
+    scale = weights.pop(TEXT_AUDIO, 0.0)
+    if not weights:
+        return scale, {TEXT_AUDIO: 1.0}
+    return scale, {name: weight / (1 - scale) for name, weight in weights.items()}
+
+
 def guidance_terms(text_cfg: float, audio_cfg: float) -> list[tuple[float, str, str]]:
     """The differences that push the velocity, as (strength, towards, away from), for projected guidance.
 

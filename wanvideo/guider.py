@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .conditioning import Conditioning
-from .guidance import TEXT_AUDIO, Guidance, ProjectedGuidance, guidance_terms, pass_weights
+from .guidance import TEXT_AUDIO, Guidance, ProjectedGuidance, as_one_guidance, guidance_terms, pass_weights
 from .model.audio_arrived import check_all_blocks_heard
 from .model.audio_patches import ATTACHMENT_KEY, BlocksHeard, weights_by_model
 
@@ -92,13 +92,17 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         names = self.guidance.passes
         conditions = [self.conds[name] for name in names]
         predicted = self._predict(conditions, x, timestep, options)
-        denoised = self._guide(dict(zip(names, predicted, strict=True)), x, timestep)
-        for post_process in options.get("sampler_post_cfg_function", []):
-            args = {"denoised": denoised, "cond": conditions[0], "uncond": conditions[-1]}
-            args |= {"cond_denoised": predicted[0], "uncond_denoised": predicted[-1]}
-            args |= {"input": x, "sigma": timestep, "cond_scale": self.guidance.text_cfg}
+        predictions = dict(zip(names, predicted, strict=True))
+        denoised = self._guide(predictions, x, timestep)
+        post_processes = options.get("sampler_post_cfg_function", [])
+        if post_processes:
+            scale, away_from = as_one_guidance(self.guidance.text_cfg, self.guidance.audio_cfg)
+            uncond_denoised = _weighted(away_from, predictions)
+            args = {"cond": conditions[0], "uncond": conditions[-1], "cond_denoised": predicted[0]}
+            args |= {"uncond_denoised": uncond_denoised, "cond_scale": scale, "input": x, "sigma": timestep}
             args |= {"model": self.inner_model, "model_options": options}
-            denoised = post_process(args)
+            for post_process in post_processes:
+                denoised = post_process({**args, "denoised": denoised})
         return torch.cat([motion, denoised[:, :, steps:]], dim=2)
 
     def _predict(
@@ -119,8 +123,12 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
     def _guide(self, denoised: dict[str, Tensor], x: Tensor, sigma: Tensor) -> Tensor:
         """Combine the passes. A weighted mean of predictions is the prediction of the weighted mean of velocities."""
         if not self.guidance.apg:
-            weights = pass_weights(self.guidance.text_cfg, self.guidance.audio_cfg)
-            return sum((weight * denoised[name] for name, weight in weights.items()), start=torch.zeros_like(x))
+            return _weighted(pass_weights(self.guidance.text_cfg, self.guidance.audio_cfg), denoised)
         sigma = sigma.reshape(-1, 1, 1, 1, 1)
         velocities = {name: (x - prediction) / sigma for name, prediction in denoised.items()}
         return x - sigma * self._projections.velocity(velocities)
+
+
+def _weighted(weights: dict[str, float], predictions: dict[str, Tensor]) -> Tensor:
+    """The weighted sum of the passes that have a weight."""
+    return sum((weight * predictions[name] for name, weight in weights.items()), start=torch.zeros(()))

@@ -138,6 +138,33 @@ def test_post_cfg_nodes_take_part(models, plain):
     assert (run(make_job(models, model))[0] - plain).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("scales", [(5.0, 4.0), (3.0, 4.0), (1.0, 4.0), (5.0, 1.0), (4.0, 4.0), (0.0, 2.0), (1.0, 1.0)])
+def test_nodes_that_work_on_the_guided_see_one_guidance_as_cores_sampler_has_it(models, scales):
+    """Core's own is `uncond + scale * (cond - uncond)`, on which CFGZeroStar, Mahiro and CFG++ samplers rely."""
+    seen = []
+
+    def look(args):
+        cond, away, scale = (args[name] for name in ("cond_denoised", "uncond_denoised", "cond_scale"))
+        error = (args["denoised"] - (away + scale * (cond - away))).abs().max()
+        seen.append(float(error / args["denoised"].abs().max()))
+        return args["denoised"]
+
+    model = models.model.clone()
+    model.set_model_sampler_post_cfg_function(look)
+    text_cfg, audio_cfg = scales
+    run(make_job(models, model, text_cfg=text_cfg, audio_cfg=audio_cfg))
+    assert len(seen) == 6
+    assert max(seen) < 1e-5
+
+
+def test_cfg_zero_star_takes_part_in_a_guidance_by_audio_alone(models):
+    from comfy_extras.nodes_cfg import CFGZeroStar
+
+    guided = {"text_cfg": 1.0, "audio_cfg": 4.0}
+    (starred,) = CFGZeroStar.execute(models.model).result
+    assert (run(make_job(models, starred, **guided))[0] - run(make_job(models, **guided))[0]).abs().max() > 1e-3
+
+
 def test_an_interrupt_stops_at_the_next_step_and_the_next_job_runs(models, plain):
     import comfy.model_management as mm
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import comfyui_version
 import torch
 
+from ..guidance import is_one
 from ..job import TalkingVideoJob
 from ..scenes import Scene
 from ..source_shot import frames_of
@@ -32,7 +33,18 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     types = [job.model.model_dtype(), getattr(base, "manual_cast_dtype", None), how, job.vae.vae_dtype]
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
     shape = [job.speaker_masks, job.pictures.size, job.embeds.fps]
-    return Digester().digest([versions, models, types, clip_picture, job.settings, shape]).hex()
+    parts = [versions, models, types, clip_picture, job.settings, shape]
+    if _reads_the_guidance(job):
+        parts.append("as one guidance")  # until then such nodes and samplers were given other numbers
+    return Digester().digest(parts).hex()
+
+
+def _reads_the_guidance(job: TalkingVideoJob) -> bool:
+    """Whether a node or the sampler works on what was guided, with audio guidance beside another of the text."""
+    settings = job.settings
+    if is_one(settings.audio_cfg) or settings.audio_cfg == settings.text_cfg:
+        return False
+    return "cfg_pp" in settings.sampler_name or bool(job.model.model_options.get("sampler_post_cfg_function"))
 
 
 def window_keys(job: TalkingVideoJob) -> list[str]:
