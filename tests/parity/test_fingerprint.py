@@ -219,6 +219,25 @@ def test_running_changes_nothing(job):
     assert fingerprint(job) == before
 
 
+def bypassing(model, strength: float, seed: int = 3):
+    """With a LoRA that core computes beside the layer, from a file in another type than the layer's."""
+    import comfy.sd
+
+    if not hasattr(comfy.sd, "load_bypass_lora_for_models"):
+        pytest.skip("this core has no bypass LoRA")
+    state = {name: weight.bfloat16() for name, weight in lora_state(model, seed).items()}
+    return comfy.sd.load_bypass_lora_for_models(model, None, state, strength, 0)[0]
+
+
+def test_a_lora_beside_a_layer_counts_and_a_run_with_it_changes_nothing(job):
+    jobs = [changed(job, model=bypassing(job.model, *which)) for which in ((1.0,), (0.9,), (1.0, 4))]
+    before = [fingerprint(one) for one in [job, *jobs]]
+    assert len(set(before)) == 4
+
+    next(iter(jobs[0].run(Nobody())))
+    assert [fingerprint(one) for one in [job, *jobs]] == before
+
+
 def hooked(model, strength: float, last: float):
     """A prompt with a LoRA of its own, of this strength, the last one of it in the second half of the steps."""
     import comfy.hooks

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..model.compiled import uncompiled
 from ..model.noise_levels import flow_sigmas, tables_are_mixed_up
+from . import bypass_lora
 
 WHOLE_BYTES = 64 * 2**10
 """Weights up to this size are read whole."""
@@ -103,6 +104,8 @@ class Digester:
             return value
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return [getattr(value, field.name) for field in dataclasses.fields(value)]
+        if bypass_lora.is_bypass_manager(value):
+            return [bypass_lora.as_used(value)]
         if isinstance(value, Hook | HookKeyframe | HookKeyframeGroup):
             return [{name: part for name, part in vars(value).items() if name not in WHERE_HOOKS_STAND}]
         return _callable_parts(value) or [getattr(value, "__dict__", {})]
