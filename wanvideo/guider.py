@@ -85,7 +85,7 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
             x: noisy latent `[1, 16, T, H/8, W/8]`.
             timestep: sigma, `[1]`.
         """
-        options = model_options or {}
+        options = self._with_weights(model_options or {})
         motion = self._motion.to(x)
         steps = motion.shape[2]
         x = torch.cat([motion, x[:, :, steps:]], dim=2)
@@ -109,16 +109,19 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         self, conditions: list[Any], x: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> list[Tensor]:
         """A prediction for each pass. In the first step of a window, all blocks must have heard the audio."""
-        transformer_options = model_options["transformer_options"]
         report = BlocksHeard() if self._is_first_call else None
-        weights = weights_by_model(self.model_patcher, model_options)
-        attachment = replace(transformer_options[ATTACHMENT_KEY], weights=weights, report=report)
-        options = {**model_options, "transformer_options": {**transformer_options, ATTACHMENT_KEY: attachment}}
+        options = _attached(model_options, report=report)
         predicted = comfy.samplers.calc_cond_batch(self.inner_model, conditions, x, timestep, options)
         if report is not None:
             check_all_blocks_heard(report, self.model_patcher, model_options)
             self._is_first_call = False
         return predicted
+
+    def _with_weights(self, model_options: dict[str, Any]) -> dict[str, Any]:
+        """The options with InfiniteTalk's weights for the models of this step, which core may have copied: also for
+        nodes that call the model themselves, such as SkipLayerGuidanceDiT.
+        """
+        return _attached(model_options, weights=weights_by_model(self.model_patcher, model_options))
 
     def _guide(self, denoised: dict[str, Tensor], x: Tensor, sigma: Tensor) -> Tensor:
         """Combine the passes. A weighted mean of predictions is the prediction of the weighted mean of velocities."""
@@ -127,6 +130,13 @@ class InfiniteTalkGuider(comfy.samplers.CFGGuider):
         sigma = sigma.reshape(-1, 1, 1, 1, 1)
         velocities = {name: (x - prediction) / sigma for name, prediction in denoised.items()}
         return x - sigma * self._projections.velocity(velocities)
+
+
+def _attached(model_options: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The options with fields of the attachment changed; the given ones stay as they are."""
+    transformer_options = model_options["transformer_options"]
+    attachment = replace(transformer_options[ATTACHMENT_KEY], **changes)
+    return {**model_options, "transformer_options": {**transformer_options, ATTACHMENT_KEY: attachment}}
 
 
 def _weighted(weights: dict[str, float], predictions: dict[str, Tensor]) -> Tensor:

@@ -186,7 +186,13 @@ def shifted(model):
     return with_shift(model, 3.0)
 
 
-@pytest.mark.parametrize("patch", [with_lora, shifted, lambda model: shifted(with_lora(model))])
+def computing_in_bf16(model):
+    from comfy_extras.nodes_model_advanced import ModelComputeDtype
+
+    return ModelComputeDtype().patch(model, "bf16")[0]
+
+
+@pytest.mark.parametrize("patch", [with_lora, shifted, lambda model: shifted(with_lora(model)), computing_in_bf16])
 def test_a_loaded_model_has_the_fingerprint_of_the_unloaded_one(job, patch):
     model = patch(job.model)
     before = fingerprint(changed(job, model=model))

@@ -124,6 +124,19 @@ def test_a_video_and_its_run_are_the_same(golden_dir, tmp_path, comfy_core, monk
     assert job_fingerprint(paged) == known_by
 
 
+def test_a_node_that_calls_the_model_itself_works_with_a_lora_of_a_prompt(golden_dir, tmp_path, comfy_core, request):
+    """Such prompts have core work with a copy of the model where it pages weights, of which the node knows nothing."""
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
+
+    def job_of(models):
+        skipping = SkipLayerGuidanceDiT.execute(models.model, 3.0, 0.0, 1.0, "1", "").result[0]
+        return make_job(models, skipping, positive=with_lora_hook(models.model), steps=2)
+
+    plain = run(job_of(load_all(golden_dir, tmp_path)))[0]
+    request.getfixturevalue("dynamic")
+    assert run(job_of(load_all(golden_dir, tmp_path)))[0].equal(plain)
+
+
 @pytest.mark.parametrize("dtype", [None, torch.float16, torch.float8_e4m3fn], ids=str)
 def test_a_base_that_is_loaded_in_another_type_than_its_file_has_is_known_again(dynamic, golden_dir, tmp_path, dtype):
     weights = load_file(golden_dir / "dit.safetensors")

@@ -30,7 +30,9 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     models = [job.model, job.infinitetalk, job.vae.patcher, None if clip is None else clip.patcher]
     base = job.model.model
     how = getattr(base.model_config, "optimizations", None)  # fp8_e4m3fn and fp8_e4m3fn_fast have the same weights
-    types = [job.model.model_dtype(), getattr(base, "manual_cast_dtype", None), how, job.vae.vae_dtype]
+    # While a model is loaded, what ModelComputeDtype has set stands in its place; that counts as a patch.
+    cast = job.model.object_patches_backup.get("manual_cast_dtype", getattr(base, "manual_cast_dtype", None))
+    types = [job.model.model_dtype(), cast, how, job.vae.vae_dtype]
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
     shape = [job.speaker_masks, job.pictures.size, job.embeds.fps]
     parts = [versions, models, types, clip_picture, job.settings, shape]
