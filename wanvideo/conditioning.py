@@ -50,6 +50,7 @@ def with_window(
     window = {
         "concat_latent_image": keyframe.latent,
         "concat_mask": keyframe.mask,
+        "concat_mask_index": 0,  # the mask before the picture; nodes for other models (Wan22FunControlToVideo) differ
         "model_conds": {name: UnbatchedCond(value[None]) for name, value in ours.items() if value is not None},
     }
     if keyframe.clip_vision_output is not None:

@@ -109,6 +109,18 @@ def test_a_prompt_that_some_steps_have_not_is_refused_where_it_counts(models):
     make_job(models, steps=4, text_cfg=5.0, positive=early + late, negative=late + early)
 
 
+@pytest.mark.parametrize("key", ["time_dim_concat", "context_latents"])
+def test_a_prompt_with_pictures_for_another_model_is_refused(models, key):
+    from infinitetalk.errors import UserError
+
+    width = models.model.get_model_object("diffusion_model").text_dim
+    pictures = torch.zeros(1, 16, 1, 4, 4)
+    prompt = [[torch.zeros(1, 4, width), {key: [pictures] if key == "context_latents" else pictures}]]
+    for name in ("positive", "negative"):
+        with pytest.raises(UserError, match=rf"`{name}` comes through a node for another model .*to `{name}`"):
+            make_job(models, **{name: prompt})
+
+
 def embeds_with(models, **changes):
     return SimpleNamespace(**{**vars(make_job(models).embeds), **changes})
 

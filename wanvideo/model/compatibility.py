@@ -21,6 +21,8 @@ TEXT_ENCODERS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: 
 """Whose prompts have rows of so many numbers."""
 TIMESTEPS = 1000
 """Of Wan: it was trained on its noise levels times this number."""
+PICTURES_OF_OTHERS = {"time_dim_concat": "WanPhantomSubjectToVideo", "context_latents": "BerniniConditioning"}
+"""What such nodes put into a prompt that core's model would take and fail on, and the nodes."""
 
 
 def check_vae(vae: Any) -> None:
@@ -45,14 +47,21 @@ def check_vae(vae: Any) -> None:
 
 
 def check_prompt(name: str, conditioning: list[tuple[Tensor, dict[str, Any]]] | None, model: ModelPatcher) -> None:
-    """Refuse a prompt of another text encoder than the model's, or one that holds no numbers.
+    """Refuse a prompt of another text encoder than the model's, with pictures that core puts beside the video's for
+    other models, or one that holds no numbers.
 
     Raises:
         UserError: it is one; the sentence has `name`.
     """
     width = uncompiled(model.get_model_object("diffusion_model")).text_dim
     needed = "encode it with umt5_xxl in a CLIP Text Encode whose CLIP is loaded with type wan"
-    for embedding, _ in conditioning or []:
+    for embedding, options in conditioning or []:
+        through = next((node for key, node in PICTURES_OF_OTHERS.items() if options.get(key) is not None), None)
+        if through:
+            raise UserError(
+                f"The prompt at `{name}` comes through a node for another model ({through}), whose pictures this model "
+                f"cannot take: connect the CLIP Text Encode before that node to `{name}`."
+            )
         if embedding.shape[-1] != width:
             other = TEXT_ENCODERS.get(embedding.shape[-1])
             of = f", like those of {other}" if other else ""
