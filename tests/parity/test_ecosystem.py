@@ -217,7 +217,7 @@ def test_text_conditions_for_a_part_of_the_steps_take_their_turns(models):
 
 
 def test_a_prompt_that_went_through_a_node_for_another_model_has_the_pictures_where_this_one_looks(models, plain):
-    """`Wan22FunControlToVideo` has the mask behind 16 channels of pictures; here all that it gives is the window's own."""
+    """`Wan22FunControlToVideo` has the mask behind 16 channels; here all that it gives is the window's own."""
     through = {"concat_mask_index": 16, "concat_latent_image": torch.ones(1, 32, 2, 4, 4), "concat_mask": torch.ones(1)}
     positive = [(torch.zeros(1, 512, 4096), through)]
     assert torch.equal(run(make_job(models, positive=positive))[0], plain)
