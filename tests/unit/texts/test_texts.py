@@ -28,6 +28,8 @@ EDITOR_WIDGETS = {
 OPEN_LISTS = {"model", "audio", "sampler_name", "scheduler"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NUMBER = re.compile(r"(?<![A-Za-z])\d+(?:\.\d+)?")  # not those of I2V
+# The other words for lips, masks, speakers and colors.
+OTHER_TERMS = ("\u53e3\u578b", "\u8499\u7248", "\u63a9\u7801", "\u8bf4\u8bdd\u8005", "\u8272\u5f69")
 # The editor compiles translations as vue-i18n messages, in which these are syntax.
 MESSAGE_SYNTAX = re.compile(r"[@{}|]")
 
@@ -91,6 +93,14 @@ def test_chinese_texts_are_chinese():
     assert [path for path, text in texts if not text.strip()] == []
     explained = [(path, text) for path, text in texts if path[-1] in ("display_name", "description", "tooltip")]
     assert [path for path, text in explained if not CHINESE.search(text)] == []
+
+
+def test_chinese_texts_have_one_term_for_one_thing():
+    pages = [ROOT / "README.zh-CN.md", *(ROOT / "locales" / "zh").glob("*.json"), *DOCS.glob("*/zh.md")]
+    pages += (ROOT / "tools" / "examples" / "note_texts").glob("*.zh.md")
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    others = [(page.name, word) for page, text in texts.items() for word in OTHER_TERMS if word in text]
+    assert others == []
 
 
 def test_the_editor_shows_chinese_texts_as_they_are_written():
