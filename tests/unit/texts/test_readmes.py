@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 ORDER = ["Install", "Models", "Run", "Workflows"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+GIBIBYTE = 2**30 / 1e9
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SIZE = re.compile(r"\d+(?:\.\d+)? GB")
 
@@ -47,6 +48,30 @@ def test_both_have_the_same_tables_and_commands():
 def test_both_give_the_same_sizes():
     assert len(SIZE.findall(read(ENGLISH))) > 10
     assert SIZE.findall(read(ENGLISH)) == SIZE.findall(read(CHINESE))
+
+
+def test_the_weights_that_a_card_holds_are_those_of_both_fp16_files():
+    base, infinitetalk = (
+        float(re.search(rf"^\| {row}.*?(\d+\.\d) GB \|", read(ENGLISH), re.MULTILINE)[1])
+        for row in (r"Wan 2\.1 I2V 14B, 480p .*fp16", r"InfiniteTalk, two voices")
+    )
+    said = int(re.search(r"^(\d+) GB of that are weights", read(ENGLISH), re.MULTILINE)[1])
+    assert said == round((base + infinitetalk) / GIBIBYTE)  # the table's peaks are in GiB
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE], ids=lambda page: page.name)
+def test_the_templates_are_looked_for_where_the_editor_lists_them(page: Path):
+    """Below the name of the folder in `custom_nodes`: git takes the repository's, the Manager the Registry's."""
+    cloned = re.search(r"^git clone \S+/(\S+)$", read(page), re.MULTILINE)[1]
+    published = re.search(r'^name = "(\S+)"$', read(ROOT / "pyproject.toml"), re.MULTILINE)[1]
+    run = parts(page)[1 + ORDER.index("Run")]
+    assert {f"`{cloned}`", f"`{published}`"} <= set(re.findall(r"`[^`\n]+`", run))
+
+
+def test_finished_windows_take_the_same_room_on_every_page():
+    pages = [ENGLISH, ROOT / "web" / "docs" / "InfiniteTalkSampler.md"]
+    pages.append(ROOT / "tools" / "examples" / "note_texts" / "long_narration.en.md")
+    assert [re.findall(r"(\d+) MB per second of", read(page)) for page in pages] == [["33"]] * len(pages)
 
 
 def test_a_reader_installs_gets_the_models_and_runs_in_this_order():
