@@ -226,6 +226,9 @@ def load_encoder(path: Path, precision: str, *, ops: Any = nn, cpu: bool = True)
 
     On a CPU fp16 is computed in float32, which is faster there and loses nothing. The weights stay on the CPU; `ops`
     names the layer classes (`torch.nn` or one of `comfy.ops`).
+
+    Raises:
+        UserError: another precision, or the checkpoint is none, is not complete or holds what cannot be used.
     """
     if precision not in PRECISIONS:
         raise UserError(f"base_precision is {precision}, and one of {', '.join(PRECISIONS)} is needed.")

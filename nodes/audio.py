@@ -177,7 +177,11 @@ def _lies_in(folder: Path, path: Path) -> bool:
 
 
 def input_file(name: str) -> Path:
-    """The file behind a name such as `talk.wav` or `talk.wav [output]`, which must lie inside that folder."""
+    """The file behind a name such as `talk.wav` or `talk.wav [output]`.
+
+    Raises:
+        UserError: it lies outside of that folder, or is not there.
+    """
     plain, base = folder_paths.annotated_filepath(name)
     root = Path(base or folder_paths.get_input_directory()).resolve()
     path = root / plain

@@ -10,7 +10,11 @@ from ..errors import UserError
 
 
 def temp_folder() -> Path:
-    """ComfyUI's temporary folder, made if it is not there; it is cleared when ComfyUI starts."""
+    """ComfyUI's temporary folder, made if it is not there; it is cleared when ComfyUI starts.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     folder = Path(folder_paths.get_temp_directory())
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,11 @@ def find_model(name: str) -> Path:
 
 
 def load_for_core(path: Path, precision: str, load_device: str) -> Wav2VecEncoder:
-    """Load a wav2vec model and hand it to core's memory management."""
+    """Load a wav2vec model and hand it to core's memory management.
+
+    Raises:
+        UserError: another precision or device than those of the lists, or the file is no such model.
+    """
     from ..audio.wav2vec import load_encoder
 
     if load_device not in LOAD_DEVICES:

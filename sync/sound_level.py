@@ -92,7 +92,11 @@ class _Meter:
         self.low, self.high = np.zeros(columns), np.zeros(columns)
 
     def add(self, block: np.ndarray) -> bool:
-        """Take in samples [n, channels]; False when the last frame is complete."""
+        """Take in samples [n, channels]; False when the last frame is complete.
+
+        Raises:
+            UserError: one of them is not a number.
+        """
         block = block[: self._edges[-1] - self.position].astype(np.float64)
         if not len(block):
             return self.position < self._edges[-1]

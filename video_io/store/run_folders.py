@@ -99,7 +99,11 @@ def claim(folder: Path, *, patient: bool = False) -> FileLock | None:
 
 
 def mark_in_use(folder: Path) -> FileLock:
-    """Keep `folder` from being cleared or begun anew for as long as the returned object lives."""
+    """Keep `folder` from being cleared or begun anew for as long as the returned object lives.
+
+    Raises:
+        FileNotFoundError: it was removed meanwhile.
+    """
     marker = FileLock.try_acquire(folder / f"use-{uuid.uuid4().hex}.lock", contested=False)
     if marker is None:
         raise FileNotFoundError(f"The run folder {folder} was removed while it was being opened")

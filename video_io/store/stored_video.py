@@ -81,7 +81,11 @@ class StoredVideo:
     def iter_frames(
         self, start: int = 0, stop: int | None = None, chunk_frames: int | None = None
     ) -> Iterator[np.ndarray]:
-        """Frames of this view a few at a time, uint8 [n, height, width, 3]; see `FrameReader.iter_frames`."""
+        """Frames of this view a few at a time, uint8 [n, height, width, 3]; see `FrameReader.iter_frames`.
+
+        Raises:
+            ValueError: they are not all in this view.
+        """
         stop = self.get_frame_count() if stop is None else stop
         if not 0 <= start <= stop <= self.get_frame_count():
             raise ValueError(f"Frames {start} to {stop} are outside of 0 to {self.get_frame_count()}")

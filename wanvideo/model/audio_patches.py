@@ -89,7 +89,11 @@ class ModelCall:
 
 @torch.compiler.disable
 def hear_audio(args: dict[str, Any]) -> Tensor:
-    """`attn2_patch`: `x + audio_scale · audio_cross_attn(norm_x(x), audio)`; x is `[B, T·S, C]`."""
+    """`attn2_patch`: `x + audio_scale · audio_cross_attn(norm_x(x), audio)`; x is `[B, T·S, C]`.
+
+    Raises:
+        UserError: another node shows the model a part of the window, or hides who each token belongs to.
+    """
     x, options = args["x"], args["transformer_options"]
     call: ModelCall = options[CALL_KEY]
     audio = call.audio_tokens.to(x.dtype)
@@ -113,7 +117,11 @@ def hear_audio(args: dict[str, Any]) -> Tensor:
 
 @torch.compiler.disable
 def find_speakers(args: dict[str, Any]) -> Tensor:
-    """`attn1_patch`: notes which speaker each token belongs to; leaves x. q and k are `[B, T·S, heads, d]`."""
+    """`attn1_patch`: notes which speaker each token belongs to; leaves x. q and k are `[B, T·S, heads, d]`.
+
+    Raises:
+        UserError: another node shows the model a part of the picture.
+    """
     call: ModelCall = args["transformer_options"][CALL_KEY]
     if call.voice_per_slot is not None and call.faces is not None:
         _, rows, columns = args["transformer_options"]["grid_sizes"]
@@ -142,6 +150,9 @@ def hand_audio_to_blocks(
     """Wrapper around the diffusion model: moves what is ours from its keywords to `transformer_options`.
 
     It alone is left out of compiled graphs; the model below it may be compiled.
+
+    Raises:
+        UserError: another node calls the model without our conditions.
     """
     if AUDIO_TOKENS_KEY not in kwargs:
         raise UserError(
