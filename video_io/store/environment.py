@@ -19,7 +19,7 @@ RAM_SHARE_VARIABLE = "INFINITETALK_IMAGE_RAM_SHARE"
 """An IMAGE larger than this share of the free RAM is kept on disk."""
 
 DEFAULT_DAYS = 14.0
-DEFAULT_GIGABYTES = 100.0  # at 832x480 and 25 fps about 55 minutes of video
+DEFAULT_GIGABYTES = 100.0  # at 832x480 and 25 fps about 50 minutes of video
 DEFAULT_RAM_SHARE = 0.25
 LARGEST_LIMIT = 1e9  # days, or gigabytes: as good as none
 

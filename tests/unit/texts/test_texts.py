@@ -28,8 +28,11 @@ EDITOR_WIDGETS = {
 OPEN_LISTS = {"model", "audio", "sampler_name", "scheduler"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NUMBER = re.compile(r"(?<![A-Za-z])\d+(?:\.\d+)?")  # not those of I2V
-# The other words for lips, masks, speakers and colors.
-OTHER_TERMS = ("\u53e3\u578b", "\u8499\u7248", "\u63a9\u7801", "\u8bf4\u8bdd\u8005", "\u8272\u5f69")
+# The other words for lips, masks, speakers and colors, and for the node that the Chinese editor calls UNet loader.
+OTHER_TERMS = (
+    "\u53e3\u578b", "\u8499\u7248", "\u63a9\u7801", "\u8bf4\u8bdd\u8005", "\u8272\u5f69",
+    "\u52a0\u8f7d\u6269\u6563\u6a21\u578b",
+)  # fmt: skip
 # The editor compiles translations as vue-i18n messages, in which these are syntax.
 MESSAGE_SYNTAX = re.compile(r"[@{}|]")
 
