@@ -75,9 +75,10 @@ def make_run_folder(root: Path, fingerprint: str) -> tuple[Path, FileLock]:
         folder = root / f"{_stem(fingerprint)}-{number}"
         make_folder(folder)
         names = {path.name for path in folder.iterdir()}
-        if (names and LOCK_NAME not in names) or (lock := claim(folder)) is None:
+        # A run is passed over without its lock: on shared storage that takes seconds, and there may be thousands.
+        if (names and LOCK_NAME not in names) or _has_run(folder) or (lock := claim(folder)) is None:
             continue
-        if not any((folder / name).exists() for name in (MANIFEST_NAME, BACKUP_NAME)):
+        if not _has_run(folder):  # nobody has begun one in the meantime
             delete_own_files(folder)
             return folder, lock
         lock.release()
@@ -213,6 +214,10 @@ def folder_bytes(folder: Path) -> int:
 
 def _stem(fingerprint: str) -> str:
     return f"run-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}"
+
+
+def _has_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (MANIFEST_NAME, BACKUP_NAME))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -212,6 +212,20 @@ def test_the_run_to_go_on_with_is_kept_however_old_it_is(tmp_path):
     assert not other.exists()
 
 
+def test_other_runs_of_the_same_settings_are_passed_over_without_their_locks(tmp_path, monkeypatch):
+    # On storage that machines share a lock takes seconds, and a cluster leaves thousands of such runs.
+    others = [make_run(tmp_path, "settings", windows=2)]
+    with open_store(tmp_path, fingerprint="settings", frames=30) as store:
+        others.append(store.folder)
+    locked = []
+    claim = runs.claim
+    monkeypatch.setattr(runs, "claim", lambda folder: locked.append(folder) or claim(folder))
+
+    with open_store(tmp_path, fingerprint="settings", frames=20) as store:
+        assert store.folder not in others
+        assert locked == [store.folder]
+
+
 def test_the_limits_come_from_the_environment(monkeypatch, tmp_path):
     assert environment.run_limits() == RunLimits(14.0, 100 * 10**9)
     monkeypatch.setenv("INFINITETALK_RUNS_MAX_DAYS", "2.5")
