@@ -60,7 +60,7 @@ def open_run(
     """
     make_folder(root)
     if limits is not None:
-        _make_room(root, plan, limits)
+        _make_room(root, plan, limits, resume)
     candidates = [
         (len(manifest.windows), folder)
         for folder in run_folders(root, plan.spec.fingerprint)
@@ -82,17 +82,18 @@ def open_run(
     return _begin(root, plan, resume)
 
 
-def _make_room(root: Path, plan: RunPlan, limits: RunLimits) -> None:
+def _make_room(root: Path, plan: RunPlan, limits: RunLimits, resume: bool) -> None:
     """Clear old runs, but none that has windows for `plan` or the video that it is a share of, and finished ones as far
     as the disk is short."""
     useful: list[Path] = []
-    frames_there: dict[str, int] = {}  # of every window that the plan can have
+    frames_there: dict[str, int] = {}  # of every window that the plan can have, or whose space it gets
     for folder in run_folders(root, plan.spec.fingerprint):
         manifest = load_manifest(folder)
         if manifest is None:
             continue
         wanted = plan.wanted(manifest)
-        frames_there |= {record.chain_hash: record.frames for record in wanted}
+        if resume or (plan.goes_on(manifest) and not has_readers(folder)):  # else it begins beside these windows
+            frames_there |= {record.chain_hash: record.frames for record in wanted}
         if wanted or plan.is_related(manifest):
             useful.append(folder)
     room_bytes = plan.bytes_left(len(frames_there), sum(frames_there.values()))

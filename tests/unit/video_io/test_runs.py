@@ -14,6 +14,7 @@ from infinitetalk.video_io.store import environment
 from infinitetalk.video_io.store import run_folders as runs
 from infinitetalk.video_io.store.environment import RunLimits
 from infinitetalk.video_io.store.run_folders import LOCK_NAME, clean_old_runs, folder_bytes, run_folders
+from infinitetalk.video_io.store.run_plan import WindowKeys
 from infinitetalk.video_io.store.stored_video import StoredVideo
 
 from ...support.known_frames import add_windows, frames_of, open_store
@@ -202,6 +203,25 @@ def test_nothing_is_cleared_for_a_job_that_is_finished_already(tmp_path, monkeyp
         assert store.folder == own
         assert store.complete
     assert other.exists()
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_without_resume_finished_runs_make_room_for_windows_that_are_there_but_not_taken(
+    tmp_path, monkeypatch, is_read
+):
+    keys = WindowKeys(keys=[f"window {number}" for number in range(6)])
+    other = make_run(tmp_path, "other", days_ago=2)
+    with open_store(tmp_path, fingerprint="own", window_keys=keys) as store:
+        add_windows(store)
+        own, reader = store.folder, store.reader() if is_read else None
+    del store
+    with_free_disk(monkeypatch, tmp_path, 500)  # 40 frames of 6x4 need 2,880 bytes
+
+    with open_store(tmp_path, fingerprint="own", window_keys=keys, resume=False, limits=RunLimits()) as store:
+        assert store.windows_done == 0
+        assert (store.folder != own) == is_read  # a run that nobody reads gives its own space
+        assert other.exists() != is_read
+    del reader
 
 
 def test_the_run_to_go_on_with_is_kept_however_old_it_is(tmp_path):
