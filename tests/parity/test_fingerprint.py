@@ -128,6 +128,24 @@ def test_how_the_weights_are_multiplied_counts(job, golden_dir):
     assert loaded() != loaded(fp8_optimizations=True)  # as Load Diffusion Model has it for fp8_e4m3fn_fast
 
 
+def test_what_comfyui_was_told_to_do_less_exactly_counts(job, monkeypatch):
+    from comfy.cli_args import PerformanceFeature, args
+
+    found = [fingerprint(job)]
+    for name, value in (
+        ("fast", {PerformanceFeature.Fp8MatrixMultiplication}),
+        ("fast", set(PerformanceFeature)),
+        ("use_sage_attention", True),
+        ("fp16_intermediates", True),
+    ):
+        with monkeypatch.context() as started:
+            started.setattr(args, name, value, raising=False)  # older cores do not have them all
+            assert fingerprint(job) == fingerprint(job)
+            found.append(fingerprint(job))
+    assert len(set(found)) == len(found)
+    assert fingerprint(job) == found[0]
+
+
 def test_a_lora_its_strength_and_its_weights_count(job):
     loras = [job.model, with_lora(job.model), with_lora(job.model, 0.9), with_lora(job.model, seed=4)]
     assert len({fingerprint(changed(job, model=model)) for model in loras}) == len(loras)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import comfyui_version
 import torch
+from comfy.cli_args import args
 
 from ..guidance import is_one
 from ..job import TalkingVideoJob
@@ -21,6 +22,10 @@ from .digest import Digester
 
 FORMAT = 5
 """Raise this when a change of ours changes pixels: finished windows of older releases are then made anew."""
+
+LESS_EXACT = ("use_sage_attention", "use_ck_attention", "fp16_intermediates")
+"""Arguments of ComfyUI: two attentions that work with 8 bits (the others are as exact as each other), and frames that
+the VAE gives in half precision."""
 
 
 def job_fingerprint(job: TalkingVideoJob) -> str:
@@ -33,6 +38,7 @@ def job_fingerprint(job: TalkingVideoJob) -> str:
     # While a model is loaded, what ModelComputeDtype has set stands in its place; that counts as a patch.
     cast = job.model.object_patches_backup.get("manual_cast_dtype", getattr(base, "manual_cast_dtype", None))
     types = [job.model.model_dtype(), cast, how, job.vae.vae_dtype]
+    types += _less_exact()  # nothing as a rule: the key of a usual job is that of older releases
     clip_picture = [getattr(clip, name, None) for name in ("image_size", "image_mean", "image_std")]
     shape = [job.speaker_masks, job.pictures.size, job.embeds.fps]
     parts = [versions, models, types, clip_picture, job.settings, shape]
@@ -47,6 +53,12 @@ def _reads_the_guidance(job: TalkingVideoJob) -> bool:
     if is_one(settings.audio_cfg) or settings.audio_cfg == settings.text_cfg:
         return False
     return "cfg_pp" in settings.sampler_name or bool(job.model.model_options.get("sampler_post_cfg_function"))
+
+
+def _less_exact() -> list[str]:
+    """What ComfyUI was told at its start to do less exactly: who does not like what came of it starts it without."""
+    chosen = [name for name in LESS_EXACT if getattr(args, name, False)]
+    return chosen + sorted(feature.value for feature in args.fast)
 
 
 def window_keys(job: TalkingVideoJob) -> list[str]:
