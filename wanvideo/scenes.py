@@ -150,10 +150,10 @@ class Storyboard:
     def _scene(self, wish: SceneWish, pauses: Sequence[Pause], before: Scene) -> Scene:
         asked = first_frame_at(wish.start, self.frame_rate)
         if asked >= self.frames:
-            seconds = float(self.frames / self.frame_rate)
+            end, last = (float(frame / self.frame_rate) for frame in (self.frames, self.frames - 1))
             raise UserError(
-                f"A scene begins at {wish.start:g} s, but the video ends at {seconds:.2f} s: set its start below that, "
-                "or take it out."
+                f"A scene begins at {wish.start:g} s, but the video ends at {end:.2f} s and its last frame begins at "
+                f"{math.floor(last * 100) / 100:.2f} s: set its start to that or earlier, or take it out."
             )
         moved = snapped(asked, pauses, self.frame_rate) if wish.snap_to_pause else None
         return Scene(

@@ -117,7 +117,14 @@ def test_scenes_move_into_pauses_unless_told_not_to():
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
-        ([{"start": 20.0}], "begins at 20 s, but the video ends at 20.00 s"),
+        (
+            [{"start": 20.0}],
+            "begins at 20 s, but the video ends at 20.00 s and its last frame begins at 19.96 s: set",
+        ),
+        (
+            [{"start": 19.97}],
+            "begins at 19.97 s, but the video ends at 20.00 s and its last frame begins at 19.96 s: set",
+        ),
         ([{"start": 4.0}, {"start": 4.0}], "Two scenes begin at 4 s"),
         ([{"start": 5.0}, {"start": 4.0}], "at 4 s comes after the one at 5 s"),
         ([{"start": -1.0}], "start is -1"),
