@@ -105,7 +105,6 @@ class InfiniteTalkSampler(CheckedNode):
     ) -> io.NodeOutput:
         """Check everything, then sample what is not on disk yet. The other widgets go on as `SamplerSettings`."""
         from ..audio.audio_clip import AudioClip
-        from ..video_io.store.image_tensor import frames_as_image
         from ..wanvideo.job import TalkingVideoJob
         from ..wanvideo.model.vae_tiles import with_tiles_if_needed
         from ..wanvideo.parts import Part
@@ -159,7 +158,7 @@ class InfiniteTalkSampler(CheckedNode):
             )
         video = StoredVideoInput(store, sound, scenes=share.scene_starts)
         wanted = image_is_wanted(cls.hidden.prompt or {}, node_id)
-        images = frames_as_image(store) if wanted else None
+        images = video.get_components().images if wanted else None
         # Also where there are none: those of the job before leave the node.
         return io.NodeOutput(video, images, store.frames_done, ui={"text": facts})
 

@@ -9,6 +9,7 @@ import mmap
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,15 @@ def frames_as_image(
     stop: int | None = None,
     *,
     share_of_free_ram: float | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Frames `start` to `stop` (None: to the end) as float32 [frames, height, width, 3], 0 to 1.
 
     The tensor is an ordinary CPU tensor that may be written to. When it would take more than `share_of_free_ram`
     (None: the user's choice, see `environment.py`) of the RAM that is free, its content lies in a file of the run
     folder, which goes away with the tensor.
+
+    `check` is called often, as a long video has many gigabytes of pixels; it may raise to stop.
 
     Raises:
         ValueError: a range outside of the frames.
@@ -49,13 +53,14 @@ def frames_as_image(
         image = torch.empty(shape, dtype=torch.float32)
         position = 0
         for piece in frames.iter_frames(start, stop):
+            check()
             np.divide(piece, np.float32(255), out=image[position : position + len(piece)].numpy())
             position += len(piece)
         return image
-    return torch.from_numpy(_mapped(frames, start, stop).reshape(shape))
+    return torch.from_numpy(_mapped(frames, start, stop, check).reshape(shape))
 
 
-def _mapped(frames: FrameReader, start: int, stop: int) -> np.ndarray:
+def _mapped(frames: FrameReader, start: int, stop: int, check: Callable[[], None]) -> np.ndarray:
     """The pixels as a flat float32 array over a temporary file.
 
     The file is written and only then mapped, so that filling it takes no RAM. POSIX unlinks it at once, which
@@ -72,6 +77,7 @@ def _mapped(frames: FrameReader, start: int, stop: int) -> np.ndarray:
     try:
         with _open_temporary(path) as file:
             for piece in frames.iter_frames(start, stop, chunk_frames=1):
+                check()
                 file.write(np.divide(piece, np.float32(255), dtype=np.float32).data)
             file.flush()
             mapping = mmap.mmap(file.fileno(), size_bytes)

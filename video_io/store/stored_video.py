@@ -129,7 +129,7 @@ class StoredVideo:
 
     def get_components(self) -> Components:
         """Images (memory-mapped when large), frame rate and sound."""
-        images = frames_as_image(self._frames, self._start, self._stop)
+        images = frames_as_image(self._frames, self._start, self._stop, check=self._check)
         return Components(images, self.get_frame_rate(), self.sound)
 
     def as_trimmed(

@@ -142,6 +142,25 @@ def test_small_images_lie_in_ram_and_large_ones_in_a_file_with_the_same_content(
     assert torch.equal(frames_as_image(video._frames, 1, 5, share_of_free_ram=0.0), in_ram[1:5])
 
 
+@pytest.mark.parametrize("share", ["0", "1"], ids=["file", "ram"])
+def test_making_an_image_can_be_stopped_and_leaves_nothing(tmp_path, monkeypatch, share):
+    monkeypatch.setenv("INFINITETALK_IMAGE_RAM_SHARE", share)
+    calls = []
+
+    class Stopped(StoredVideo):
+        def _check(self) -> None:
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        stopped = Stopped(store, None)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.get_components()
+    assert list(stopped._frames.folder.glob("temporary-*")) == []
+
+
 def test_the_file_of_an_image_is_gone_with_it(video):
     mapped = frames_as_image(video._frames, share_of_free_ram=0.0)
     assert mapped.shape == (FRAMES, 4, 6, 3)
