@@ -43,7 +43,7 @@ def run(comfy_core: Path, tmp_path: Path):
     from infinitetalk.wanvideo.resume.share import Share
     from infinitetalk.wanvideo.resume.stored_run import sample_to_disk
 
-    def run(one, resume: bool = True) -> np.ndarray:
+    def run(one, resume: bool = True, growing=None) -> np.ndarray:
         share = Share(one)
         store = sample_to_disk(
             share,
@@ -51,6 +51,7 @@ def run(comfy_core: Path, tmp_path: Path):
             resume=resume,
             say=lambda text: say(None, text),
             observer=lambda: SamplingProgress(None, one.model, share),
+            growing=growing,
         )
         return np.concatenate(list(store.iter_frames()))
 
@@ -146,6 +147,31 @@ def test_an_interrupt_stays_an_interrupt_and_says_what_is_kept(small, run, monke
     )
     assert np.array_equal(run(small), unbroken)
     assert "Resumed at window 2 of 3" in caplog.text
+
+
+def test_a_stop_while_a_growing_video_takes_what_is_finished_says_what_is_kept(
+    small, run, monkeypatch, caplog, tmp_path
+):
+    import comfy.model_management as memory
+    from infinitetalk.video_io.store.growing_video import GrowingVideo
+    from infinitetalk.wanvideo.sampling import WindowLoop
+
+    class StoppedAtOnce(GrowingVideo):
+        def follow(self, *args):
+            memory.interrupt_current_processing()
+            super().follow(*args)
+
+    stop = memory.InterruptProcessingException()
+    failing = Failing(WindowLoop._sample, 2, stop)
+    monkeypatch.setattr(WindowLoop, "_sample", lambda loop, window, motion: failing(loop, window, motion))
+    with pytest.raises(memory.InterruptProcessingException):
+        run(small)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    with pytest.raises(memory.InterruptProcessingException), StoppedAtOnce(tmp_path, None, print, print) as growing:
+        run(small, growing=growing)
+    assert growing._frames == 0
+    assert "the finished window of 3 is kept, queue the same graph again to go on; growing_video makes" in caplog.text
 
 
 def with_failing_decoder(vae, monkeypatch, error: Exception, times: int):

@@ -59,8 +59,15 @@ class GrowingVideo:
         self._seconds = 0.0
         self._over = False
 
-    def follow(self, store: FrameStore) -> None:
-        """Append what the store has more than at the last call."""
+    def has_all_of(self, store: FrameStore) -> bool:
+        """Whether every frame that the store has is in the file."""
+        return self.path is not None and self._frames == store.frames_done
+
+    def follow(self, store: FrameStore, check: Callable[[], None] = lambda: None) -> None:
+        """Append what the store has more than at the last call.
+
+        `check` is called between frames, of which a job that goes on has hours; it may raise to stop.
+        """
         if self._over or store.frames_done == self._frames:
             return
         try:
@@ -69,7 +76,7 @@ class GrowingVideo:
                 return
             if self._ffmpeg is None:
                 self._start(store)
-            self._feed(store)
+            self._feed(store, check)
         except FAULTS as error:
             self._over = True
             self._say(f"growing_video has ended: {error} (the job goes on).")
@@ -113,12 +120,13 @@ class GrowingVideo:
             max_channels=AAC.max_channels,
         )
 
-    def _feed(self, store: FrameStore) -> None:
+    def _feed(self, store: FrameStore, check: Callable[[], None]) -> None:
         assert self._ffmpeg is not None
         for frames in store.iter_frames(self._frames):
+            check()
             self._ffmpeg.write(frames.data.cast("B"), _never)
-        self._frames = store.frames_done
-        self._seconds = float(self._frames / store.spec.frame_rate)
+            self._frames += len(frames)
+            self._seconds = float(self._frames / store.spec.frame_rate)
         self._show(self.path)
 
     def _settle(self) -> None:
@@ -150,7 +158,7 @@ def _delete_sound(path: Path) -> None:
 
 
 def _never() -> None:
-    """What would interrupt ffmpeg: an interrupt waits for the next step of the sampling."""
+    """What would interrupt ffmpeg: an interrupt waits for the next frames, or for the next step of the sampling."""
 
 
 def _picture(spec: RunSpec) -> list[str]:

@@ -7,6 +7,7 @@ holds one window, and whatever ends the process costs no more than the window in
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,7 +74,8 @@ def sample_to_disk(
             say(f"Resumed at window {min(done + 1, total)} of {total}{ending}")
         if not store.complete:
             if growing:
-                growing.follow(store)
+                with _stop_is_told(store, total, say, growing):
+                    growing.follow(store, stop_if_interrupted)
             loop = share.job.loop(observer())
             while not store.complete:
                 _sample_until_others_have_more(share, store, loop, say, growing, take_over=resume)
@@ -104,17 +106,29 @@ def _explained(
 ) -> Iterator[FinishedWindow]:
     """The windows; an error while one is made names those that are kept, and where they can be watched."""
     try:
-        yield from windows
+        with _stop_is_told(store, total, say, growing):
+            yield from windows
     except memory.InterruptProcessingException:
-        if store.windows_done:
-            file = f"{growing.path} has them" if growing and growing.path else "growing_video makes a file of them"
-            say(f"Stopped: {_kept(store, total)}, queue the same graph again to go on; {file}")
         raise
     except Exception as error:
         if not store.windows_done:
             raise
-        file = f" What is finished is in {growing.path}." if growing and growing.path else ""
+        file = f" What is finished is in {growing.path}." if growing and growing.has_all_of(store) else ""
         raise UserError(_reason(error, store, total) + file) from error
+
+
+@contextlib.contextmanager
+def _stop_is_told(store: FrameStore, total: int, say: Say, growing: GrowingVideo | None) -> Iterator[None]:
+    """Say what is kept when the user stops the job inside of the block."""
+    try:
+        yield
+    except memory.InterruptProcessingException:
+        if store.windows_done:
+            file = "growing_video makes a file of them"
+            if growing and growing.has_all_of(store):
+                file = f"{growing.path} has them"
+            say(f"Stopped: {_kept(store, total)}, queue the same graph again to go on; {file}")
+        raise
 
 
 def _reason(error: Exception, store: FrameStore, total: int) -> str:

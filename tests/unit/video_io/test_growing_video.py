@@ -105,6 +105,38 @@ def test_windows_of_a_former_run_are_in_it_at_once_and_a_finished_video_needs_no
     assert not growing.path.exists()
 
 
+def test_a_stop_comes_through_while_windows_of_a_former_run_are_put_in(tmp_path, store):
+    frames, asked = levels(4 * WINDOW), []
+    for window in range(3):
+        store.append(frames[window * WINDOW : (window + 1) * WINDOW], {})
+
+    def stop() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Shown().growing(tmp_path, sound(4.0)) as growing:
+        growing.follow(store, stop)
+    assert not growing.has_all_of(store)
+    grays, samples = content(growing.path)
+    assert len(grays) == 2 * WINDOW
+    assert_is_the_first(grays, frames)
+    assert len(samples) / RATE == pytest.approx(2.0, abs=0.03)
+
+
+def test_what_it_could_not_take_is_not_said_to_be_in_it(tmp_path, store):
+    frames = levels(4 * WINDOW)
+    with Shown().growing(tmp_path, None) as growing:
+        store.append(frames[:WINDOW], {})
+        growing.follow(store)
+        assert growing.has_all_of(store)
+        growing._ffmpeg._process.kill()
+        for window in (1, 2):
+            store.append(frames[window * WINDOW : (window + 1) * WINDOW], {})
+            growing.follow(store)
+        assert not growing.has_all_of(store)
+
+
 def test_a_sound_that_cannot_be_deleted_now_does_not_stop_the_job(tmp_path, store, monkeypatch):
     def in_use(path: Path, missing_ok: bool = False, delete=Path.unlink) -> None:
         if path.suffix == ".f32":
