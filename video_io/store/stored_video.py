@@ -128,9 +128,11 @@ class StoredVideo:
         return "sRGB"
 
     def get_components(self) -> Components:
-        """Images (memory-mapped when large), frame rate and sound."""
+        """Images (memory-mapped when large), frame rate, and sound: None behind its end, since core wants samples."""
         images = frames_as_image(self._frames, self._start, self._stop, check=self._check)
-        return Components(images, self.get_frame_rate(), self.sound)
+        sound = self.sound
+        is_empty = isinstance(sound, Mapping) and not sound["waveform"].numel()
+        return Components(images, self.get_frame_rate(), None if is_empty else sound)
 
     def as_trimmed(
         self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False

@@ -104,6 +104,18 @@ def test_a_trimmed_view_has_the_frames_and_the_sound_of_its_time(video, start, d
     assert torch.equal(part.sound["waveform"], whole[..., first * RATE // 25 : end * RATE // 25])
 
 
+def test_a_view_behind_the_end_of_the_sound_has_none_for_cores_nodes(tmp_path):
+    # An AUDIO without samples ends core's Save Video in a MemoryError.
+    with open_store(tmp_path) as store:
+        add_windows(store)
+        video = StoredVideo(store, {"waveform": torch.ones(1, 2, RATE // 2), "sample_rate": RATE})
+    assert video.as_trimmed(0.4).get_components().audio["waveform"].shape[2] == RATE // 10
+    assert video.as_trimmed(0.6).get_components().audio is None
+    video.as_trimmed(0.6).save_to(tmp_path / "silent.mp4")
+    with av.open(str(tmp_path / "silent.mp4")) as file:
+        assert not file.streams.audio
+
+
 def test_a_view_of_a_view_counts_from_the_view(video):
     part = video.as_trimmed(0.4, 0.8).as_trimmed(0.2, 0.2)
     assert np.array_equal(frames_of(part), PIXELS[15:20])
