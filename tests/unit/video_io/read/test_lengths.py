@@ -190,8 +190,10 @@ def test_what_a_codec_can_say_of_its_length_is_kept_to_the_sample(tmp_path: Path
     soundfile.write(tmp_path / "x.wav", np.random.default_rng(samples).uniform(-0.5, 0.5, samples), 48_000)
     options = {"mka": ("-c:a", "libopus"), "ogg": ("-c:a", "libvorbis")}.get(kind, ())
     files.ffmpeg("-i", tmp_path / "x.wav", *options, tmp_path / f"x.{kind}")
-    # Matroska counts in milliseconds, Vorbis's own end in the last page of a short file in blocks.
-    assert abs(decode_file(tmp_path / f"x.{kind}").length - samples) <= (48 if kind in ("webm", "mka") else 0)
+    # Matroska counts in milliseconds, Vorbis's own end in the last page of a short file in blocks; of the padding of an
+    # MP3, ffmpeg writes down what is in the last frame.
+    tolerance = {"webm": 48, "mka": 48, "mp3": 46}.get(kind, 0)
+    assert abs(decode_file(tmp_path / f"x.{kind}").length - samples) <= tolerance
 
 
 @pytest.mark.parametrize(
