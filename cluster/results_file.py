@@ -47,9 +47,10 @@ class ResultsFile:
             self._opened = file.open("a", encoding="utf-8", errors="backslashreplace")
         except Timeout as error:
             raise JobError(
-                f"Another command is doing the jobs of {file}: wait for its end, or name another file by --results."
+                f"Another command is doing the jobs of {file}: wait for its end, or name another file by --results; "
+                f"if there is none, as after a crash on storage without locks, delete {self._lock.lock_file}."
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:  # the last one: older locks, on storage without
             self._lock.release()
             raise JobError(f"The results {file} cannot be used ({error}): name another file by --results.") from error
 
