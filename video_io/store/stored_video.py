@@ -131,7 +131,8 @@ class StoredVideo:
         """Images (memory-mapped when large), frame rate, and sound: None behind its end, since core wants samples."""
         images = frames_as_image(self._frames, self._start, self._stop, check=self._check)
         sound = self.sound
-        is_empty = isinstance(sound, Mapping) and not sound["waveform"].numel()
+        # A LongSound has samples, and would be decoded to count them.
+        is_empty = sound is not None and not isinstance(sound, LongSound) and not sound["waveform"].numel()
         return Components(images, self.get_frame_rate(), None if is_empty else sound)
 
     def as_trimmed(

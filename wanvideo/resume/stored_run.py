@@ -108,7 +108,7 @@ def _explained(
     try:
         with _stop_is_told(store, total, say, growing):
             yield from windows
-    except memory.InterruptProcessingException:
+    except memory.InterruptProcessingException:  # is an Exception on older cores
         raise
     except Exception as error:
         if not store.windows_done:
