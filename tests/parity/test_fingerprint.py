@@ -140,10 +140,8 @@ def test_what_comfyui_was_told_to_do_less_exactly_counts(job, monkeypatch):
     ):
         with monkeypatch.context() as started:
             started.setattr(args, name, value, raising=False)  # older cores do not have them all
-            assert fingerprint(job) == fingerprint(job)
             found.append(fingerprint(job))
     assert len(set(found)) == len(found)
-    assert fingerprint(job) == found[0]
 
 
 def test_a_lora_its_strength_and_its_weights_count(job):

@@ -195,7 +195,6 @@ def _no_links(*_: object, **__: object) -> None:
     raise OSError("no links here")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_being_ended_while_the_server_is_started_ends_the_server_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     started = []
 
